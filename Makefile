@@ -1,0 +1,49 @@
+# The one entry for people, CI and hooks. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+# -P keeps the current folder off sys.path, so that our folder names are found through the install only.
+PY := $(VENV)/bin/python -P
+SCAE := $(VENV)/bin/scae
+STAMP := $(VENV)/.installed
+
+RECIPE ?= recipes/shapes.toml
+RUN ?= runs/shapes
+
+.PHONY: help setup train test lint format types check clean
+
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): this installs PyTorch and takes a few minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -e ".[dev]" -c constraints.txt
+	@touch $(STAMP)
+
+setup: $(STAMP) ## Make .venv with everything (other targets do this by themselves)
+
+train: $(STAMP) ## Run the main job: maps, training, refreshes, report (RECIPE=file RUN=folder)
+	$(SCAE) train --recipe $(RECIPE) --run $(RUN) $(ARGS)
+
+test: $(STAMP) ## Run the tests (under 12 minutes on 2 cores)
+	$(PY) -m pytest -m "not torture and not gpu" $(ARGS)
+
+lint: $(STAMP) ## Check style with ruff
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: $(STAMP) ## Rewrite the files in the project's style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+types: $(STAMP) ## Check types with mypy --strict
+	$(PY) -m mypy
+
+check: lint types test ## Everything that CI checks
+
+clean: ## Remove the environment and what tools left behind
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

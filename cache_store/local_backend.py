@@ -1,0 +1,144 @@
+"""Objects as files of a local or network file system, by rename(2), link(2) and fsync(2) alone.
+
+No lock files and no flock: these are node-local or missing on many network file systems, while
+link(2) is an exclusive create that works on all of them.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from cache_store.backend import Backend, ObjectInfo
+from cache_store.errors import StoreError
+
+PARTIAL_SUFFIX = ".partial"
+"""Ending of a file that is still being written; readers and listings pass over it."""
+
+
+class LocalBackend(Backend):
+    """Objects as files below a folder.
+
+    Args:
+        root: The folder; made at the first write.
+        fsync: Whether file and folders are flushed to the disk before a write counts as done.
+    """
+
+    def __init__(self, root: Path, *, fsync: bool = True) -> None:
+        self.root = root.absolute()
+        self.url = str(self.root)
+        self._fsync = fsync
+
+    def read(self, key: str) -> bytes | None:
+        """Return the file's bytes, None if there is no such file."""
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def length(self, key: str) -> int | None:
+        """Return the file's size in bytes, None if there is no such file."""
+        try:
+            return self._path(key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write through a unique sibling and rename it into place."""
+        path = self._path(key)
+        partial = self._write_partial(path, data)
+        try:
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        self._sync_folder(path.parent)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write through a unique sibling and claim the name with link(2)."""
+        path = self._path(key)
+        if path.exists():
+            return False
+        partial = self._write_partial(path, data)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        finally:
+            partial.unlink(missing_ok=True)
+        self._sync_folder(path.parent)
+        return True
+
+    def delete(self, key: str) -> None:
+        """Remove the file and the folders that this leaves empty."""
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == self.root:
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """List the files below a folder; files still being written are left out."""
+        start = self._path(prefix) if prefix else self.root
+        found = [
+            ObjectInfo(path.relative_to(self.root).as_posix(), size)
+            for path, size in _walk(start)
+            if not path.name.endswith(PARTIAL_SUFFIX)
+        ]
+        return sorted(found, key=lambda info: info.key)
+
+    def _path(self, key: str) -> Path:
+        return self.root / key
+
+    def _write_partial(self, path: Path, data: bytes) -> Path:
+        self._make_folder(path.parent)
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+                file.flush()
+                if self._fsync:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise StoreError(f"can't write {path} ({len(data)} bytes): {error.strerror}") from error
+        return partial
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"can't make folder {folder}: {error.strerror}") from error
+        for made in missing:
+            self._sync_folder(made.parent)
+
+    def _sync_folder(self, folder: Path) -> None:
+        if not self._fsync:
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+            continue
+        try:
+            yield Path(entry.path), entry.stat().st_size
+        except FileNotFoundError:  # removed between the listing and the stat
+            continue

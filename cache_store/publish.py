@@ -1,0 +1,159 @@
+"""Publication: check every block, write the manifest, then the pointer: all of it or nothing.
+
+The pointer is one small record a generation, created exclusively; the latest generation is the
+highest number that has one. So it moves in one atomic step, on any store that can create a key
+exclusively, and can never go back, however long a publisher stalls.
+
+Legend: K classes.
+"""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_store.arrays import (
+    ArraySpec,
+    column_spec,
+    encode_metadata,
+    encode_object,
+    neighbours_spec,
+)
+from cache_store.errors import DamagedCacheError, PublishConflictError, StoreError
+from cache_store.layout import (
+    GENERATIONS,
+    ROOT_METADATA,
+    SAMPLES,
+    generation_key,
+    manifest_key,
+    published_key,
+    receipts_key,
+)
+from cache_store.manifest import Manifest, Objects, read_manifest
+from cache_store.receipts import COLUMNS, Receipt
+from cache_store.records import encode_record, sha256
+from cache_store.writer import GenerationWriter
+
+LONG_NAMES = {
+    "gain": "1 / (highest - lowest bilinear value over the image's pixels), 0 for a flat map",
+    "floor": "lowest bilinear value over the image's pixels",
+    "probability": "the network's softmax probability of the sample's label",
+}
+
+
+def publish_generation(
+    writer: GenerationWriter, class_neighbours: NDArray[np.int32], group_metadata: bytes
+) -> Manifest:
+    """Make a finished generation visible, or find that somebody just did.
+
+    Args:
+        writer: The generation; every block must have a valid receipt.
+        class_neighbours: (K, 5) int32, nearest classes first, -1 for none.
+        group_metadata: Bytes of the generation's `zarr.json`.
+
+    Raises:
+        StoreError: If blocks are missing.
+        PublishConflictError: If the number was published from another plan.
+    """
+    backend, number = writer.backend, writer.number
+    if backend.length(manifest_key(number)) is None:
+        receipts = _complete_receipts(writer)
+        objects = _shared_objects(writer)
+        objects |= _shard_objects(writer, receipts)
+        objects |= _write_arrays(writer, receipts, class_neighbours, group_metadata)
+        manifest = Manifest(
+            generation=number,
+            plan=writer.plan,
+            objects=objects,
+            skipped=tuple(row for block in sorted(receipts) for row in receipts[block].skipped),
+            writer=writer.writer_id,
+            software={name: version(name) for name in ("numcodecs", "numpy", "zarr")},
+            published_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        # False: a twin working on the same plan was first; what it wrote is read back below.
+        backend.create(manifest_key(number), manifest.encode())
+    manifest = read_manifest(backend, number)
+    if manifest.plan.digest() != writer.plan.digest():
+        raise PublishConflictError(
+            f"generation {number} of {backend.url} was published from another plan: refresh again"
+        )
+    _point_to(writer, manifest)
+    for info in backend.list(receipts_key(number)):
+        backend.delete(info.key)
+    return manifest
+
+
+def _complete_receipts(writer: GenerationWriter) -> dict[int, Receipt]:
+    receipts = writer.receipts()
+    missing = [block for block in range(writer.num_blocks) if block not in receipts]
+    if missing:
+        raise StoreError(
+            f"generation {writer.number} of {writer.backend.url} can't be published: "
+            f"{len(missing)} of {writer.num_blocks} blocks are missing, the first is {missing[0]}: "
+            "run the refresh again"
+        )
+    return receipts
+
+
+def _shared_objects(writer: GenerationWriter) -> Objects:
+    keys = [ROOT_METADATA, f"{GENERATIONS}/zarr.json"]
+    keys += [info.key for info in writer.backend.list(SAMPLES)]
+    objects: Objects = {}
+    for key in keys:
+        data = writer.backend.read(key)
+        if data is None:
+            raise DamagedCacheError(f"object {key} of {writer.backend.url} is missing")
+        objects[key] = (len(data), sha256(data))
+    return objects
+
+
+def _shard_objects(writer: GenerationWriter, receipts: dict[int, Receipt]) -> Objects:
+    objects = _put(writer, writer.spec.metadata_key, encode_metadata(writer.spec))
+    for block, receipt in receipts.items():
+        objects[writer.spec.object_key(block)] = (receipt.length, receipt.sha256)
+    return objects
+
+
+def _write_arrays(
+    writer: GenerationWriter,
+    receipts: dict[int, Receipt],
+    class_neighbours: NDArray[np.int32],
+    group_metadata: bytes,
+) -> Objects:
+    group = generation_key(writer.number)
+    objects = _put(writer, f"{group}/zarr.json", group_metadata)
+    for name in COLUMNS:
+        values = np.concatenate([receipts[block].columns[name] for block in sorted(receipts)])
+        spec = column_spec(f"{group}/{name}", len(values), "float32", LONG_NAMES[name])
+        objects |= write_array(writer, spec, values)
+    return objects | write_array(
+        writer, neighbours_spec(group, len(class_neighbours)), class_neighbours
+    )
+
+
+def write_array(writer: GenerationWriter, spec: ArraySpec, values: NDArray[np.generic]) -> Objects:
+    """Write a whole array beside the maps and return its objects."""
+    objects = _put(writer, spec.metadata_key, encode_metadata(spec))
+    for number in range(spec.num_objects):
+        rows = values[number * spec.object_rows : (number + 1) * spec.object_rows]
+        objects |= _put(writer, spec.object_key(number), encode_object(spec, number, rows))
+    return objects
+
+
+def _put(writer: GenerationWriter, key: str, data: bytes) -> Objects:
+    writer.backend.write(key, data)
+    return {key: (len(data), sha256(data))}
+
+
+def _point_to(writer: GenerationWriter, manifest: Manifest) -> None:
+    backend, number = writer.backend, writer.number
+    pointer = encode_record(
+        {
+            "generation": number,
+            "digest": manifest.digest,
+            "manifest_sha256": sha256(manifest.encode()),
+        }
+    )
+    # A twin that was first has written the very same bytes.
+    backend.create(published_key(number), pointer)

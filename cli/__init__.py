@@ -1,0 +1,1 @@
+"""The `scae` command: one click command a file, no logic."""

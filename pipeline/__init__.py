@@ -1,0 +1,1 @@
+"""Filled in when the floor's modules are there."""

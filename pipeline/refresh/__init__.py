@@ -1,0 +1,1 @@
+"""Jobs that keep the maps of a whole data set fresh."""

@@ -1,0 +1,1 @@
+"""Training with the maps: recipes, trainer, checkpoints, metrics, report."""

@@ -1,0 +1,124 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from cache_store.provenance import Provenance
+from cache_store.store import SaliencyStore
+from cache_store.writer import GenerationPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cache_store.generation import Generation
+    from cache_store.writer import GenerationWriter
+
+FINGERPRINT = "f" * 64
+
+
+@pytest.fixture(autouse=True)
+def resident_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep resident maps of tests out of the user's own folder."""
+    monkeypatch.setenv("SCAE_RESIDENT_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def make_plan() -> Callable[..., GenerationPlan]:
+    """Build a plan for `num_samples` maps of 3x4 in blocks of 8 rows."""
+
+    def make(num_samples: int = 20, *, weights: str = "0", size: int = 32) -> GenerationPlan:
+        provenance = Provenance(
+            data="toy",
+            fingerprint=FINGERPRINT,
+            network="resnet8",
+            weights="random",
+            weights_digest=weights * 64,
+            target_layer="layer3",
+            size=size,
+            mean=(0.5,),
+            std=(0.25,),
+            batch_size=4,
+            channels_last=False,
+            precision="fp32",
+            device_type="cpu",
+            code_version="0",
+        )
+        return GenerationPlan(
+            provenance=provenance,
+            num_samples=num_samples,
+            map_shape=(3, 4),
+            block_rows=8,
+            chunk_rows=4,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_store() -> Callable[..., SaliencyStore]:
+    """Create a cache for samples with ids 100, 101, ..."""
+
+    def make(url: str | Path, num_samples: int = 20) -> SaliencyStore:
+        ids = np.arange(num_samples, dtype=np.uint64) + np.uint64(100)
+        return SaliencyStore.create(
+            url,
+            sample_ids=ids,
+            content_ids=ids * np.uint64(3),
+            labels=np.arange(num_samples) % 4,
+            fingerprint=FINGERPRINT,
+            data="toy",
+        )
+
+    return make
+
+
+@pytest.fixture
+def formula_maps() -> Callable[..., NDArray[np.uint8]]:
+    """Maps that any test can compute again: row i is a function of i and `salt`."""
+
+    def maps(start: int, stop: int, salt: int = 0) -> NDArray[np.uint8]:
+        cells = np.arange(12, dtype=np.int64).reshape(1, 3, 4)
+        rows = np.arange(start, stop, dtype=np.int64).reshape(-1, 1, 1)
+        return ((rows * 37 + cells * 11 + salt * 5) % 256).astype(np.uint8)
+
+    return maps
+
+
+@pytest.fixture
+def write_block(
+    formula_maps: Callable[..., NDArray[np.uint8]],
+) -> Callable[..., None]:
+    """Write one block of formula maps."""
+
+    def columns(maps: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        means = maps.mean((1, 2)).astype(np.float32)
+        return {"gain": means + 1, "floor": means + 2, "probability": means + 3}
+
+    def write(writer: GenerationWriter, block: int, salt: int = 0) -> None:
+        start, stop = writer.block_range(block)
+        writer.write_block(block, formula_maps(start, stop, salt), columns, ())
+
+    return write
+
+
+@pytest.fixture
+def publish(
+    make_plan: Callable[..., GenerationPlan], write_block: Callable[..., None]
+) -> Callable[..., Generation]:
+    """Write and publish a whole generation of formula maps."""
+
+    def run(store: SaliencyStore, weights: str = "0", salt: int = 0) -> Generation:
+        writer = store.begin(make_plan(store.num_samples, weights=weights))
+        for block in writer.pending():
+            write_block(writer, block, salt)
+        return store.publish(writer)
+
+    return run
