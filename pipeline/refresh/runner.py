@@ -1,0 +1,170 @@
+"""Computing blocks in one process: decode, forward pass, Grad-CAM, quantise, write the shard.
+
+Legend: B rows of a batch, R rows of a block, h, w height and width of a map, K classes.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cache_store.receipts import Columns
+from cache_store.store import SaliencyStore
+from cache_store.writer import GenerationWriter
+from loaders.decode import read_resized
+from loaders.gains import exact_gains
+from loaders.image_data import ImageData
+from pipeline.errors import NetworkError, RefreshError, Stopped
+from pipeline.refresh.blocks import Block, cut_batches
+from pipeline.refresh.plan import RefreshPlan
+from pipeline.saliency.grad_cam import GradCam
+from pipeline.saliency.networks import BuiltNetwork
+from pipeline.saliency.quantise import quantise
+
+StopRequested = Callable[[], bool]
+
+
+@dataclass(slots=True)
+class BlockResult:
+    """What a finished block tells: never the maps."""
+
+    block: int
+    """Number of the block."""
+    num_rows: int
+    """Rows in it."""
+    skipped: tuple[int, ...] = ()
+    """Rows whose image could not be read."""
+    num_flat: int = 0
+    """Maps without any saliency."""
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"decode": 0.0, "network": 0.0, "write": 0.0}
+    )
+    """Time spent, by what was done."""
+
+
+class BlockRunner:
+    """Computes blocks of one plan; opens data and network once.
+
+    Raises:
+        RefreshError: If data or weights are no longer what was planned.
+    """
+
+    def __init__(
+        self, plan: RefreshPlan, data: ImageData | None = None, built: BuiltNetwork | None = None
+    ) -> None:
+        self.plan = plan
+        provenance = plan.generation.provenance
+        data = data if data is not None else plan.data.open()
+        built = built or plan.network.build()
+        _check_unchanged("data set", data.fingerprint, provenance.fingerprint)
+        _check_unchanged("weights", built.weights_digest, provenance.weights_digest)
+        self._data = _in_cache_order(data, plan.cache)
+        self._device = torch.device(provenance.device_type)
+        layout = torch.channels_last if provenance.channels_last else torch.contiguous_format
+        self._layout = layout
+        network = built.module.to(self._device).to(memory_format=layout)
+        self._grad_cam = GradCam(network, provenance.target_layer)
+        self._mean = torch.tensor(provenance.mean, device=self._device).view(1, -1, 1, 1) * 255
+        self._std = torch.tensor(provenance.std, device=self._device).view(1, -1, 1, 1) * 255
+
+    def run(
+        self, writer: GenerationWriter, block: Block, stop: StopRequested = lambda: False
+    ) -> BlockResult:
+        """Compute one block and write its shard and receipt.
+
+        Raises:
+            ImageReadError: If an image can't be read and `on_error` is 'raise'.
+            NetworkError: If the network gives no finite logits, naming a sample.
+            Stopped: If `stop` says so between two batches; the block leaves no receipt.
+        """
+        result = BlockResult(block.number, len(block))
+        height, width = self.plan.generation.map_shape
+        maps_Rhw = np.zeros((len(block), height, width), np.uint8)
+        probability_R = np.zeros(len(block), np.float32)
+        skipped: list[int] = []
+        for rows in cut_batches(block, self.plan.generation.provenance.batch_size):
+            if stop():
+                raise Stopped("stopped before the block was finished: run the same command again")
+            part = slice(rows.start - block.start, rows.stop - block.start)
+            images_BCHW, unreadable_B = self._decode(rows, result)
+            maps_Rhw[part], probability_R[part] = self._explain(images_BCHW, rows, result)
+            maps_Rhw[part][unreadable_B] = 0
+            skipped += [rows.start + int(i) for i in np.flatnonzero(unreadable_B)]
+        result.skipped = tuple(skipped)
+        with _timed(result, "write"):
+            columns = self._columns_of(probability_R)
+            receipt = writer.write_block(block.number, maps_Rhw, columns, result.skipped)
+        result.num_flat = int(np.count_nonzero(receipt.columns["gain"] == 0))
+        return result
+
+    def _decode(self, rows: range, result: BlockResult) -> tuple[Tensor, NDArray[np.bool_]]:
+        provenance, options = self.plan.generation.provenance, self.plan.options
+        with _timed(result, "decode"):
+            if options.on_error == "skip":
+                return read_resized(
+                    self._data, rows, provenance.size, options.decode_threads, on_error="skip"
+                )
+            images = read_resized(self._data, rows, provenance.size, options.decode_threads)
+            return images, np.zeros(len(rows), np.bool_)
+
+    def _explain(
+        self, images_BCHW: Tensor, rows: range, result: BlockResult
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        with _timed(result, "network"):
+            labels = torch.from_numpy(self._data.labels[rows.start : rows.stop].copy())
+            labels_B = labels.to(self._device)
+            inputs = images_BCHW.to(self._device, non_blocking=True).float()
+            inputs = inputs.sub_(self._mean).div_(self._std).contiguous(memory_format=self._layout)
+            bf16 = self.plan.generation.provenance.precision == "bf16"
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
+                try:
+                    maps_Bhw, logits_BK = self._grad_cam.maps_and_logits(inputs, labels_B)
+                except NetworkError as error:
+                    raise NetworkError(
+                        f"{error} (in the batch from {self._data.describe(rows[0])})"
+                    ) from error
+            probability_BK = logits_BK.softmax(1)
+            probability_B = probability_BK.gather(1, labels_B[:, None])[:, 0]
+            return quantise(maps_Bhw.cpu().numpy()), probability_B.cpu().numpy()
+
+    def _columns_of(
+        self, probability_R: NDArray[np.float32]
+    ) -> Callable[[NDArray[np.uint8]], Columns]:
+        size = self.plan.generation.provenance.size
+
+        def columns(maps_Rhw: NDArray[np.uint8]) -> Columns:
+            gains_R, floors_R = exact_gains(maps_Rhw, (size, size))
+            return {"gain": gains_R, "floor": floors_R, "probability": probability_R}
+
+        return columns
+
+
+def _in_cache_order(data: ImageData, cache: str) -> ImageData:
+    """Return the data with rows in the order of the cache's, which an earlier job has set."""
+    cache_ids = SaliencyStore.open(cache).sample_ids()
+    if np.array_equal(cache_ids, data.sample_ids):
+        return data
+    order = np.argsort(data.sample_ids)
+    return data.subset(order[np.searchsorted(data.sample_ids[order], cache_ids)])
+
+
+def _check_unchanged(what: str, found: str, planned: str) -> None:
+    if found != planned:
+        raise RefreshError(
+            f"the {what} of this process has digest {found[:12]}, the plan was made for "
+            f"{planned[:12]}: it changed since, or this machine sees another copy; plan again"
+        )
+
+
+@contextmanager
+def _timed(result: BlockResult, what: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        result.seconds[what] += time.perf_counter() - begun

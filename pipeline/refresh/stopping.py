@@ -1,0 +1,40 @@
+"""Turning SIGTERM and Ctrl-C into a request to stop, so that a job ends where it can be resumed."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopFlag:
+    """Remembers that a signal asked to stop; call it to ask."""
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def __call__(self) -> bool:
+        """Tell whether a stop was requested."""
+        return self._requested
+
+    def request(self, signum: int, _frame: FrameType | None) -> None:
+        """Note the request; a second one acts as the signal usually does."""
+        self._requested = True
+        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else _interrupt)
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopFlag]:
+    """Give a flag that SIGTERM and SIGINT raise; earlier handlers are put back at the end."""
+    flag = StopFlag()
+    earlier = {signum: signal.signal(signum, flag.request) for signum in STOP_SIGNALS}
+    try:
+        yield flag
+    finally:
+        for signum, handler in earlier.items():
+            signal.signal(signum, handler)
