@@ -90,30 +90,26 @@ def key_values(pairs: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show rows done of rows in all: a bar on a terminal, a line now and then elsewhere."""
+def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Give a function that starts a bar: from a label to a function of (done, total).
+
+    On a terminal there is one bar, always the last one started; elsewhere nothing is drawn, since
+    the lines that commands print are progress enough for a log.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_progress(label)
-        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(label)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
 
+        def start(label: str) -> Callable[[int, int], None]:
+            for task in bars.task_ids:
+                bars.remove_task(task)
+            task = bars.add_task(label, total=None)
+            return lambda done, total: bars.update(task, completed=done, total=total)
 
-def _line_progress(label: str) -> Callable[[int, int], None]:
-    shown = -1
-
-    def show(done: int, total: int) -> None:
-        nonlocal shown
-        tenth = 10 * done // max(1, total)
-        if tenth > shown:
-            shown = tenth
-            click.echo(f"{label} {done}/{total}", err=True)
-
-    return show
+        yield start

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands import UserErrorCommand, data_options, data_source, key_values, progress_bar
+from cli.commands import UserErrorCommand, data_options, data_source, key_values, progress_bars
 
 if TYPE_CHECKING:
     from pipeline.refresh.executors import Executor
@@ -73,9 +73,10 @@ def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over
     click.echo(plan.summary(), err=not options["dry_run"])
     if options["dry_run"]:
         return
-    with stop_on_signals() as stop, progress_bar("images") as progress:
+    executor = _executor(options)
+    with stop_on_signals() as stop, progress_bars() as bars:
         report = execute(
-            plan, _executor(options), opened=opened, built=built, progress=progress, stop=stop
+            plan, executor, opened=opened, built=built, progress=bars("images"), stop=stop
         )
     summary = refresh_summary(report, opened)
     click.echo(json.dumps(summary.fields) if options["as_json"] else summary.text)

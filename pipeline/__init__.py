@@ -1,1 +1,21 @@
-"""Filled in when the floor's modules are there."""
+"""Saliency maps of whole data sets, the jobs that keep them fresh, and training with them."""
+
+from typing import TYPE_CHECKING
+
+from cache_store.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from pipeline.refresh.job import execute
+    from pipeline.refresh.plan import plan_refresh
+    from pipeline.saliency.grad_cam import grad_cam
+
+__all__ = ["execute", "grad_cam", "plan_refresh"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "execute": "pipeline.refresh.job",
+        "grad_cam": "pipeline.saliency.grad_cam",
+        "plan_refresh": "pipeline.refresh.plan",
+    },
+)

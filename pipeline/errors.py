@@ -17,3 +17,7 @@ class RecipeError(ScaeError, ValueError):
 
 class Stopped(ScaeError, RuntimeError):  # noqa: N818  # a request that was obeyed, not a fault
     """Raised when a job was asked to stop and has done so in a way that can be resumed."""
+
+
+class TrainingError(ScaeError, RuntimeError):
+    """Raised when training can't go on."""

@@ -1,0 +1,75 @@
+"""What travels between the sampler, the workers and the training loop.
+
+Legend: B samples of a batch, K classes, S side of the network's input.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+NO_GENERATION = 0
+"""Generation number that stands for 'no maps yet': centres are drawn uniformly."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class BatchKey:
+    """One batch as the sampler sends it: epoch and generation travel with the indices.
+
+    So persistent workers see both change, and everything random is a function of the key.
+    """
+
+    epoch: int
+    """0-based epoch."""
+    generation: int
+    """Generation to read maps from, 0 for none."""
+    step: int
+    """Number of the batch in the epoch's global order."""
+    indices: NDArray[np.int64]
+    """(B,) rows of the data set."""
+    draws: NDArray[np.int64]
+    """(B,) how often each sample came before in this epoch's global order."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Batch:
+    """One batch as the training loop gets it. Unpacks into `images, labels`."""
+
+    images: Tensor
+    """(B, 3, S, S) float32, normalised, erased or mixed."""
+    labels: Tensor
+    """(B,) int64, or (B, K) float32 that sum to 1 where partners of other classes are mixed in."""
+    indices: Tensor
+    """(B,) int64 rows of the data set."""
+    events: Tensor
+    """(B,) uint8 values of `loaders.policy.Event`."""
+    boxes: Tensor
+    """(B, 4) int64 erased rectangles (y0, x0, y1, x1), half open; empty where nothing is erased."""
+    unguided: Tensor
+    """(B,) bool, True where a rectangle's centre was uniform for lack of a map."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.images, self.labels))
+
+    def pin_memory(self, device: str | None = None) -> "Batch":
+        """Return the batch with images and labels in pinned memory (the data loader calls this)."""
+        return self._replaced(self.images.pin_memory(), self.labels.pin_memory())
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with images and labels on a device."""
+        return self._replaced(
+            self.images.to(device, non_blocking=True), self.labels.to(device, non_blocking=True)
+        )
+
+    def _replaced(self, images: Tensor, labels: Tensor) -> "Batch":
+        return Batch(
+            images=images,
+            labels=labels,
+            indices=self.indices,
+            events=self.events,
+            boxes=self.boxes,
+            unguided=self.unguided,
+        )

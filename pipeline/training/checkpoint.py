@@ -1,0 +1,101 @@
+"""Checkpoints: whole files with everything that the next epoch depends on, read as data only."""
+
+import io
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from loaders.batches import NO_GENERATION
+from pipeline.errors import RecipeError
+from pipeline.training.run_folder import Row, RunFolder, write_whole
+
+CHECKPOINT_VERSION = 1
+"""Version of the checkpoint's fields; another one is refused."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where a run stands at the end of an epoch."""
+
+    epoch: int
+    """0-based epoch that is done, -1 before the first."""
+    generation: int = NO_GENERATION
+    """Generation that this epoch's rectangles were drawn from, 0 for none."""
+    generation_digest: str = ""
+    """Its digest, so that a resumed run never goes on with other maps."""
+    rows: tuple[Row, ...] = ()
+    """metrics.csv up to this epoch."""
+
+
+def save_checkpoint(
+    folder: RunFolder,
+    network: nn.Module,
+    optimizer: Optimizer,
+    progress: Progress,
+    recipe_digest: str,
+    keep: int,
+) -> Path:
+    """Write the checkpoint of an epoch, then remove older ones beyond `keep`.
+
+    Returns:
+        The checkpoint's path.
+    """
+    state: dict[str, Any] = {
+        "version": CHECKPOINT_VERSION,
+        "model": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "epoch": progress.epoch,
+        "generation": progress.generation,
+        "generation_digest": progress.generation_digest,
+        "recipe_digest": recipe_digest,
+        "rows": json.dumps(progress.rows),
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    path = folder.checkpoint_path(progress.epoch)
+    write_whole(path, buffer.getvalue())
+    for old in folder.checkpoint_paths()[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(
+    path: Path, network: nn.Module, optimizer: Optimizer, recipe_digest: str
+) -> Progress:
+    """Put a checkpoint's state into network, optimiser and torch's generator.
+
+    Raises:
+        RecipeError: If it can't be read, or belongs to another recipe.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        version = state["version"]
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise RecipeError(
+            f"can't read checkpoint {path}: {str(error).splitlines()[0]}; remove it to resume "
+            "from the one before"
+        ) from error
+    if version != CHECKPOINT_VERSION:
+        raise RecipeError(f"checkpoint {path} has version {version}, this scae reads 1")
+    if state["recipe_digest"] != recipe_digest:
+        raise RecipeError(
+            f"checkpoint {path} was made by another recipe than this one: compare with "
+            f"{path.parent.parent / 'recipe.toml'}, or use another --run"
+        )
+    network.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    rng: Tensor = state["rng"]
+    torch.set_rng_state(rng)
+    return Progress(
+        epoch=state["epoch"],
+        generation=state["generation"],
+        generation_digest=state["generation_digest"],
+        rows=tuple(json.loads(state["rows"])),
+    )

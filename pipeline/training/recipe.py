@@ -1,0 +1,206 @@
+"""What a recipe may say: one TOML file a run, every key known, typed and bounded."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from cache_store.records import canonical_json, sha256
+from loaders.policy import ScaePolicy
+from pipeline.errors import RecipeError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataRecipe:
+    """Section [data]."""
+
+    name: str = "shapes"
+    """shapes, cifar10, cifar100, imagenet, or a folder of class folders."""
+    imbalance: float | None = None
+    """Largest class over smallest; left out: 100 for shapes, else as it is."""
+    subset_seed: int = 0
+    """Seed of the long-tailed choice."""
+    classes: int | None = None
+    """Number of classes, left out: all."""
+    root: str | None = None
+    """Folder of a named data set."""
+    download: bool = False
+    """Fetch CIFAR if it is not there."""
+    size: int | None = None
+    """Side of the network's input in pixels; left out: the network's own."""
+    crop: Literal["auto", "pad", "resized"] = "auto"
+    """'pad' crops the zero-padded image, 'resized' cuts and resizes; auto: pad up to 64 pixels."""
+    in_memory: Literal["auto", "yes", "no"] = "auto"
+    """Decode a folder once, at the start; auto: where the network's input has up to 64 pixels."""
+    evaluate: bool = True
+    """Measure accuracy on the test split after every epoch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkRecipe:
+    """Section [network]."""
+
+    name: str = "resnet8"
+    """Network name, as for `scae refresh --network`."""
+    weights: str = "random"
+    """'random', 'default' or a file to start from."""
+    target_layer: str | None = None
+    """Layer to explain; left out: found by itself."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the network's constructor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRecipe:
+    """Section [train]."""
+
+    epochs: int = 200
+    """T."""
+    batch_size: int = 128
+    """Images a step."""
+    lr: float = 0.1
+    """Learning rate at the start."""
+    lr_min: float = 1e-4
+    """Learning rate that the cosine ends at."""
+    warmup_epochs: int = 0
+    """Epochs in which the learning rate grows linearly."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 5e-4
+    """L2 penalty, on all parameters."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the processor computes it natively."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU if there is one."""
+    workers: int | None = None
+    """Loader processes; left out: none for data in memory, else one a core."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints to keep."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "keep_checkpoints"):
+            _require(name, getattr(self, name) >= 1, "1 or more", getattr(self, name))
+        for name in ("lr_min", "warmup_epochs", "momentum", "weight_decay"):
+            _require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
+        _require("lr", self.lr > 0, "above 0", self.lr)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EraseRecipe:
+    """Section [erase]: the options of `loaders.policy.ScaePolicy`."""
+
+    method: Literal["scae", "none"] = "scae"
+    """none trains without erasing."""
+    lambda_max: float = 2.0
+    """Guidance strength that Eq. 5 grows to."""
+    p_min: float = 0.1
+    """Lowest erasing probability (Eq. 7)."""
+    p_max: float = 0.5
+    """Highest erasing probability (Eq. 7)."""
+    gamma: float = 0.5
+    """Exponent of Eq. 7."""
+    tau: float = 0.1
+    """Classes with f_k below are tail classes."""
+    alpha: float = 0.4
+    """Beta parameter of the mixing ratio."""
+    beta: float = 0.5
+    """Probability that a tail sample is mixed (Eq. 8)."""
+    area: tuple[float, float] = (0.02, 0.4)
+    """Erased share of the image."""
+    aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    """Height over width of the rectangle."""
+    aspect_law: Literal["uniform", "log"] = "uniform"
+    """Law of the aspect ratio."""
+    border: Literal["clip", "shift"] = "clip"
+    """What happens to a rectangle over the border."""
+    fill: float = 0.0
+    """Erased pixels after normalisation."""
+    partner: Literal["same", "neighbor"] = "same"
+    """Classes that MixUp partners come from."""
+    tail_erase: Literal["p_k", "literal"] = "p_k"
+    """Whether an unmixed tail sample is erased with p_k or always."""
+    curriculum: bool = True
+    """False: lambda_max from the first epoch."""
+    class_aware: bool = True
+    """False: p_max for all classes, no MixUp."""
+    semantic: bool = True
+    """False: lambda is 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefreshRecipe:
+    """Section [refresh]."""
+
+    interval: int = 4
+    """R: epochs between refreshes; 0 = never."""
+    batch_size: int = 128
+    """Images a forward pass."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the forward pass."""
+    workers: int = 0
+    """Processes of an embedded Dask cluster; 0 computes in the training process."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """An unreadable image stops the refresh, or gets a flat map."""
+
+    def __post_init__(self) -> None:
+        _require("interval", self.interval >= 0, "0 or more", self.interval)
+        _require("batch_size", self.batch_size >= 1, "1 or more", self.batch_size)
+        _require("workers", self.workers >= 0, "0 or more", self.workers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One run."""
+
+    name: str = "run"
+    """Title of the run."""
+    seed: int = 0
+    """Decides everything random: weights, order, crops, rectangles."""
+    data: DataRecipe = field(default_factory=DataRecipe)
+    """What is learnt from."""
+    network: NetworkRecipe = field(default_factory=NetworkRecipe)
+    """What learns."""
+    train: TrainRecipe = field(default_factory=TrainRecipe)
+    """How."""
+    erase: EraseRecipe = field(default_factory=EraseRecipe)
+    """What is erased."""
+    refresh: RefreshRecipe = field(default_factory=RefreshRecipe)
+    """When maps are made anew."""
+
+    def __post_init__(self) -> None:
+        _require("seed", self.seed >= 0, "0 or more", self.seed)
+        self.policy((1, 1))  # so that a wrong option is refused when the recipe is read
+
+    def policy(self, class_counts: tuple[int, ...]) -> ScaePolicy | None:
+        """Return the erasing policy for a training set, None for method 'none'.
+
+        Raises:
+            OptionError: If an option is outside its range.
+        """
+        options = asdict(self.erase)
+        if options.pop("method") == "none":
+            return None
+        return ScaePolicy(num_epochs=self.train.epochs, class_counts=class_counts, **options)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the recipe as TOML values; what is left out stays out."""
+        return _without_none(asdict(self))
+
+    def digest(self) -> str:
+        """Return the hex SHA-256 over everything that changes the result."""
+        fields = self.as_dict()
+        for section, key in (("train", "workers"), ("train", "keep_checkpoints")):
+            fields[section].pop(key, None)
+        fields.pop("name")
+        return sha256(canonical_json(fields))
+
+
+def _require(name: str, holds: bool, allowed: str, value: object) -> None:  # noqa: FBT001
+    if not holds:
+        raise RecipeError(f"{name} must be {allowed}, got {value!r}")
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401  # walks nested TOML values
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple):
+        return list(value)
+    return value

@@ -1,0 +1,59 @@
+"""New maps from a training checkpoint, by the very code of `scae refresh`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.refresh.job import Progress, RefreshReport, execute
+from pipeline.refresh.plan import RefreshOptions, plan_refresh
+from pipeline.saliency.weights import weights_digest
+from pipeline.training.setup import RunParts, network_source
+
+
+def refresh_from_checkpoint(
+    parts: RunParts,
+    checkpoint: Path,
+    epoch: int,
+    *,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> RefreshReport:
+    """Make the maps of all training images with the weights after an epoch.
+
+    Args:
+        parts: The run's parts; the network holds the checkpoint's weights.
+        checkpoint: File with those weights, for other processes.
+        epoch: 0-based epoch that is done.
+        progress: Called after each block.
+        stop: Asked between batches whether to stop.
+
+    Raises:
+        Stopped: If `stop` said so; blocks that are done stay done.
+    """
+    recipe = parts.recipe
+    network = replace(
+        network_source(recipe, parts.built.num_classes), weights=str(checkpoint.absolute())
+    )
+    built = replace(
+        parts.built, weights_kind="file", weights_digest=weights_digest(parts.built.module)
+    )
+    options = RefreshOptions(
+        target_layer=recipe.network.target_layer,
+        size=parts.size,
+        batch_size=recipe.refresh.batch_size,
+        precision=recipe.refresh.precision,
+        device="cuda" if parts.device.type == "cuda" else "cpu",
+        epoch=epoch,
+        on_error=recipe.refresh.on_error,
+    )
+    plan = plan_refresh(
+        parts.data_source, network, parts.cache, options, opened=parts.train_data, built=built
+    )
+    executor = None
+    if recipe.refresh.workers:
+        from pipeline.refresh.dask_executor import DaskExecutor
+
+        executor = DaskExecutor(workers=recipe.refresh.workers)
+    return execute(
+        plan, executor, opened=parts.train_data, built=built, progress=progress, stop=stop
+    )

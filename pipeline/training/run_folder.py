@@ -1,0 +1,90 @@
+"""The folder of a run: resolved recipe, metrics, checkpoints, maps, report; every file whole."""
+
+import csv
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from pipeline.errors import RecipeError
+from pipeline.training.recipe import Recipe
+
+METRIC_COLUMNS = (
+    "epoch", "lr", "lam", "generation", "train_loss", "train_top1", "test_loss", "test_top1",
+    "test_many", "test_medium", "test_few", "erased", "mixed", "unguided", "erased_pixels",
+    "images_per_second", "seconds_train", "seconds_wait", "seconds_refresh", "seconds_evaluate",
+    "refresh",
+)  # fmt: skip
+"""Columns of metrics.csv, one row an epoch."""
+
+Row = dict[str, Any]
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    Args:
+        path: The folder; made if it is not there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe_path = self.path / "recipe.toml"
+        self.metrics_path = self.path / "metrics.csv"
+        self.summary_path = self.path / "summary.json"
+        self.report_path = self.path / "report.html"
+        self.checkpoints = self.path / "checkpoints"
+        self.cache = self.path / "maps.zarr"
+
+    def make(self) -> None:
+        """Make the folders.
+
+        Raises:
+            RecipeError: If that is not possible.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecipeError(f"can't make run folder {self.path}: {error.strerror}") from error
+
+    def checkpoint_path(self, epoch: int) -> Path:
+        """Return the path of the checkpoint after an epoch."""
+        return self.checkpoints / f"epoch-{epoch:04d}.pt"
+
+    def checkpoint_paths(self) -> list[Path]:
+        """Return the checkpoints there, oldest first."""
+        return sorted(self.checkpoints.glob("epoch-*.pt"))
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the resolved recipe."""
+        write_whole(self.recipe_path, tomli_w.dumps(recipe.as_dict()).encode())
+
+    def write_metrics(self, rows: Sequence[Row]) -> None:
+        """Write metrics.csv anew: small, and so never out of step with the checkpoint."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, METRIC_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.metrics_path, text.getvalue().encode())
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write the figures of a finished run."""
+        write_whole(self.summary_path, (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole, on the disk, or not at all."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

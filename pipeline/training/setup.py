@@ -1,0 +1,162 @@
+"""What a run is made of: data, network, optimiser and loader, built from a recipe."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.optim import SGD
+
+from loaders.batches import NO_GENERATION
+from loaders.build import ScaeLoader, build_loader
+from loaders.errors import DataError
+from loaders.folder_data import FolderData
+from loaders.geometry import CropFlip, ResizedCropFlip
+from loaders.image_data import ArrayData, ImageData
+from loaders.policy import ScaePolicy
+from loaders.transforms import StandardTransform
+from pipeline.refresh.plan import resolve_device
+from pipeline.refresh.sources import DataSource, NetworkSource
+from pipeline.saliency.networks import BuiltNetwork
+from pipeline.saliency.precision import native_bf16
+from pipeline.training.recipe import Recipe
+
+SMALL_SIDE = 64
+"""Up to this many pixels a side, images are padded and cropped, and kept in memory."""
+MAX_MEMORY_BYTES = 4 * 2**30
+"""Decoded images beyond this are not kept in memory by themselves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunParts:
+    """Everything that the trainer works with."""
+
+    recipe: Recipe
+    """The resolved recipe."""
+    data_source: DataSource
+    """How another process opens the training data."""
+    train_data: ImageData
+    """Training images, long-tailed where the recipe says so."""
+    test_data: ImageData | None
+    """Test images, None without evaluation."""
+    built: BuiltNetwork
+    """The network and how images are normalised for it."""
+    optimizer: SGD
+    """SGD with momentum."""
+    policy: ScaePolicy | None
+    """When and where to erase."""
+    loader: ScaeLoader
+    """Training batches."""
+    size: int
+    """Side of the network's input in pixels."""
+    device: torch.device
+    """Where the network is."""
+    bf16: bool
+    """Whether forward passes run under bfloat16 autocast."""
+    cache: str
+    """Path or URL of the cache."""
+
+
+def build_parts(recipe: Recipe, cache: str | Path) -> RunParts:
+    """Open the data and build the network, optimiser and loader of a run.
+
+    Raises:
+        DataError: If the data can't be opened.
+        NetworkError: If the network can't be built, or the weights do not fit.
+    """
+    source = _data_source(recipe)
+    network_size = recipe.data.size
+    train_data = source.open()
+    built = network_source(recipe, train_data.num_classes).build()
+    size = network_size or built.native_size
+    train_data = _in_memory(recipe, train_data, size)
+    device = torch.device(resolve_device(recipe.train.device))
+    built.module.to(device)
+    policy = recipe.policy(tuple(train_data.class_counts.tolist()))
+    precision = recipe.train.precision
+    return RunParts(
+        recipe=recipe,
+        data_source=source,
+        train_data=train_data,
+        test_data=_test_data(recipe, size),
+        built=built,
+        optimizer=SGD(
+            built.module.parameters(),
+            lr=recipe.train.lr,
+            momentum=recipe.train.momentum,
+            weight_decay=recipe.train.weight_decay,
+        ),
+        policy=policy,
+        loader=_loader(recipe, train_data, built, policy, size, cache),
+        size=size,
+        device=device,
+        bf16=native_bf16(device.type) if precision == "auto" else precision == "bf16",
+        cache=str(cache),
+    )
+
+
+def network_source(recipe: Recipe, num_classes: int) -> NetworkSource:
+    """Return how the recipe's network is built."""
+    return NetworkSource(
+        name=recipe.network.name,
+        num_classes=num_classes,
+        weights=recipe.network.weights,
+        seed=recipe.seed,
+        options=recipe.network.options,
+    )
+
+
+def _data_source(recipe: Recipe, split: str = "train") -> DataSource:
+    data = recipe.data
+    return DataSource(
+        name=data.name,
+        split=split,
+        imbalance=data.imbalance,
+        subset_seed=data.subset_seed,
+        num_classes=data.classes,
+        root=data.root,
+        download=data.download,
+    )
+
+
+def _test_data(recipe: Recipe, size: int) -> ImageData | None:
+    if not recipe.data.evaluate:
+        return None
+    try:
+        data = _data_source(recipe, "test").open()
+    except DataError as error:
+        raise DataError(f"{error}; or train without: --set data.evaluate=false") from error
+    return _in_memory(recipe, data, size)
+
+
+def _in_memory(recipe: Recipe, data: ImageData, size: int) -> ImageData:
+    wish = recipe.data.in_memory
+    if not isinstance(data, FolderData) or wish == "no" or (wish == "auto" and size > SMALL_SIDE):
+        return data
+    return data.load(max_bytes=MAX_MEMORY_BYTES if wish == "auto" else None)
+
+
+def _loader(
+    recipe: Recipe,
+    data: ImageData,
+    built: BuiltNetwork,
+    policy: ScaePolicy | None,
+    size: int,
+    cache: str | Path,
+) -> ScaeLoader:
+    crop = recipe.data.crop
+    padded = crop == "pad" or (crop == "auto" and size <= SMALL_SIDE)
+    geometry = CropFlip(size) if padded else ResizedCropFlip(size)
+    workers = recipe.train.workers
+    if workers is None:
+        workers = 0 if isinstance(data, ArrayData) else os.cpu_count() or 1
+    return build_loader(
+        data,
+        StandardTransform(geometry=geometry, mean=built.mean, std=built.std),
+        cache=cache,
+        policy=policy,
+        batch_size=recipe.train.batch_size,
+        num_workers=workers,
+        seed=recipe.seed,
+        generation=NO_GENERATION,
+    )

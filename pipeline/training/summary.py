@@ -1,0 +1,122 @@
+"""The end of a run: final figures, summary.json and the report."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cache_store.store import SaliencyStore
+from loaders.batches import NO_GENERATION
+from pipeline.refresh.quality import saliency_quality
+from pipeline.training.metrics import class_groups, evaluate
+from pipeline.training.report import write_report
+from pipeline.training.run_folder import Row, RunFolder
+from pipeline.training.setup import RunParts
+
+
+def finish(
+    parts: RunParts, folder: RunFolder, rows: Sequence[Row], log: Callable[[str], None]
+) -> None:
+    """Measure the final network, write metrics, summary and report, and tell the user."""
+    folder.write_metrics(rows)
+    summary = {**_accuracy(parts), **_times(rows), **_saliency(parts, rows)}
+    summary["num_parameters"] = sum(p.numel() for p in parts.built.module.parameters())
+    summary["epochs"] = len(rows)
+    folder.write_summary(summary)
+    write_report(
+        folder.report_path,
+        title=parts.recipe.name,
+        recipe_text=folder.recipe_path.read_text(),
+        metrics=list(rows),
+        summary=summary,
+        policy=parts.policy,
+        data=parts.train_data,
+        cache=parts.cache,
+        size=parts.size,
+        seed=parts.recipe.seed,
+    )
+    for line in summary_lines(summary):
+        log(line)
+    log(f"report: {folder.report_path}")
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """Return the final figures as a table of a few lines."""
+    names = ("top1", "top5", "many", "medium", "few")
+    accuracy = [f"{name} {summary[name]:.1%}" for name in names if summary[name] is not None]
+    lines = [f"accuracy   {'  '.join(accuracy)}"] if accuracy else []
+    lines.append(
+        f"time       {summary['seconds_total']:.0f} s, of it refresh "
+        f"{summary['share_refresh']:.1%}, data wait {summary['share_wait']:.1%}, evaluation "
+        f"{summary['share_evaluate']:.1%}"
+    )
+    for point in summary["pointing"][-1:]:
+        lines.append(
+            f"saliency   pointing game {point['share']:.1%} ({point['lower']:.1%} to "
+            f"{point['upper']:.1%}), chance {point['chance']:.1%}"
+        )
+    return lines
+
+
+def _accuracy(parts: RunParts) -> dict[str, Any]:
+    if parts.test_data is None:
+        return dict.fromkeys(("top1", "top5", "many", "medium", "few")) | {"per_class": []}
+    result = evaluate(
+        parts.built.module,
+        parts.built,
+        parts.test_data,
+        size=parts.size,
+        device=parts.device,
+        bf16=parts.bf16,
+    )
+    groups = class_groups(parts.train_data.class_counts)
+    return {
+        "top1": result.top1,
+        "top5": result.top5,
+        **{name: result.group(chosen) for name, chosen in groups.items()},
+        "per_class": [None if np.isnan(value) else value for value in result.per_class],
+    }
+
+
+def _times(rows: Sequence[Row]) -> dict[str, float]:
+    sums = {
+        name: sum(row[f"seconds_{name}"] for row in rows)
+        for name in ("train", "wait", "refresh", "evaluate")
+    }
+    total = sums["train"] + sums["refresh"] + sums["evaluate"]
+    images = sum(row["images_per_second"] * row["seconds_train"] for row in rows)
+    return {
+        "seconds_total": total,
+        "images_per_second": images / sums["train"] if sums["train"] else 0.0,
+        **{
+            f"share_{name}": sums[name] / total if total else 0.0
+            for name in ("wait", "refresh", "evaluate")
+        },
+    }
+
+
+def _saliency(parts: RunParts, rows: Sequence[Row]) -> dict[str, Any]:
+    used = {row["generation"] for row in rows} - {NO_GENERATION}
+    every_row = np.arange(len(parts.train_data))
+    generations, pointing = [], []
+    for number in sorted(used):
+        generation = SaliencyStore.open(parts.cache).generation(number)
+        epoch = generation.provenance.epoch
+        generations.append({"number": number, "digest": generation.digest, "epoch": epoch})
+        quality = None
+        if parts.train_data.masks is not None:
+            maps = parts.loader.dataset.maps.fetch(number, every_row).maps
+            quality = saliency_quality(maps, parts.train_data.masks)
+        if quality is not None:
+            pointing.append(
+                {
+                    "generation": number,
+                    "epoch": epoch,
+                    "share": quality.pointing,
+                    "lower": quality.lower,
+                    "upper": quality.upper,
+                    "chance": quality.chance,
+                    "energy": quality.energy,
+                }
+            )
+    return {"generations": generations, "pointing": pointing}
