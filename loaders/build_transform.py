@@ -41,7 +41,6 @@ PHOTOMETRIC = (
     v2.RGB,
     v2.ToDtype,
     v2.ToImage,
-    v2.ToPureTensor,
 )
 """Transforms that leave every pixel in its place."""
 

@@ -1,0 +1,165 @@
+"""The erased rectangle: its sides, its place around the centre, and the erasing itself (Eq. 1)."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from loaders.checks import check_range, check_word
+from loaders.errors import DataError, OptionError
+from loaders.randomness import Uniforms
+
+# B images or boxes, C channels, H W pixels, T tries.
+
+Images = TypeVar("Images", NDArray[Any], torch.Tensor)
+
+NUMPY_TYPES = (torch.float32, torch.float16, torch.float64, torch.uint8)
+"""Tensor types that NumPy has too."""
+
+
+def sample_sides(
+    num: int,
+    size: tuple[int, int],
+    rng: Uniforms,
+    *,
+    area: tuple[float, float] = (0.02, 0.4),
+    aspect: tuple[float, float] = (0.3, 1 / 0.3),
+    aspect_law: str = "uniform",
+    tries: int = 10,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the sides of erasing rectangles as Random Erasing does.
+
+    Area S is uniform, aspect r is uniform or log-uniform, h = round(sqrt(S r)) and
+    w = round(sqrt(S / r)). A pair that is not smaller than the image is drawn again, up to `tries`
+    times in all; the last pair is then cut to the image. A side is at least 1 pixel.
+
+    Args:
+        num: Number of rectangles B.
+        size: (H, W) of the images.
+        rng: Gives uniform numbers, 2 * tries a row.
+        area: Range of the erased share of the image, within (0, 1].
+        aspect: Range of height over width, above 0.
+        aspect_law: "uniform" or "log".
+        tries: Pairs drawn at most, at least 1.
+
+    Returns:
+        heights (B,) and widths (B,), int64, in [1, H] and [1, W].
+
+    Raises:
+        OptionError: If an option is outside its range.
+    """
+    check_range("area", area, limit=1.0)
+    check_range("aspect", aspect)
+    check_word("aspect_law", aspect_law, ("uniform", "log"))
+    if tries < 1:
+        raise OptionError(f"tries must be at least 1, got {tries}")
+    height, width = size
+    uniforms_BT2 = rng.random((num, 2 * tries)).reshape(num, tries, 2)
+    area_BT = height * width * (area[0] + (area[1] - area[0]) * uniforms_BT2[..., 0])
+    if aspect_law == "log":
+        aspect_BT = aspect[0] * (aspect[1] / aspect[0]) ** uniforms_BT2[..., 1]
+    else:
+        aspect_BT = aspect[0] + (aspect[1] - aspect[0]) * uniforms_BT2[..., 1]
+    heights_BT = np.rint(np.sqrt(area_BT * aspect_BT))
+    widths_BT = np.rint(np.sqrt(area_BT / aspect_BT))
+    fits_BT = (heights_BT < height) & (widths_BT < width)
+    fits_BT[:, -1] = True
+    each_B, first_B = np.arange(num), fits_BT.argmax(axis=1)
+    return (
+        np.clip(heights_BT[each_B, first_B], 1, height).astype(np.int64),
+        np.clip(widths_BT[each_B, first_B], 1, width).astype(np.int64),
+    )
+
+
+def centred_boxes(
+    centres: NDArray[np.int64],
+    heights: NDArray[np.int64],
+    widths: NDArray[np.int64],
+    size: tuple[int, int],
+    *,
+    border: str = "clip",
+) -> NDArray[np.int64]:
+    """Return the rectangles around their centres: [cy - h // 2, cy - h // 2 + h), columns alike.
+
+    Args:
+        centres: (B, 2) int64 rows (y, x).
+        heights: (B,) int64.
+        widths: (B,) int64.
+        size: (H, W) of the images.
+        border: "clip" cuts at the border; "shift" moves the rectangle inside.
+
+    Returns:
+        (B, 4) int64 rows (y0, x0, y1, x1), half open, inside the image.
+
+    Raises:
+        OptionError: If `border` is neither word.
+    """
+    check_word("border", border, ("clip", "shift"))
+    sides_B2 = np.stack((heights, widths), axis=1)
+    starts_B2 = centres - sides_B2 // 2
+    if border == "shift":
+        starts_B2 = np.clip(starts_B2, 0, np.maximum(np.asarray(size) - sides_B2, 0))
+    boxes_B4 = np.concatenate((starts_B2, starts_B2 + sides_B2), axis=1)
+    return np.clip(boxes_B4, 0, np.tile(size, 2))
+
+
+def erase_rectangles(
+    images: Images, boxes: NDArray[np.int64], fill: float | Sequence[float] = 0.0
+) -> Images:
+    """Erase one rectangle an image, in place (Eq. 1).
+
+    Args:
+        images: (B, C, H, W) NumPy array or tensor of any device and number type.
+        boxes: (B, 4) int64 rows (y0, x0, y1, x1), half open; an empty one leaves its image alone.
+        fill: Value of the erased pixels, one for all or one a channel.
+
+    Returns:
+        `images` itself.
+
+    Raises:
+        DataError: If the shapes do not fit together.
+    """
+    if images.ndim != 4 or boxes.shape != (images.shape[0], 4):
+        raise DataError(
+            f"images must be (B, C, H, W) with one box (4,) each, got {tuple(images.shape)} and "
+            f"boxes {boxes.shape}"
+        )
+    if boxes.size and boxes.min() < 0:
+        raise DataError(f"boxes must not begin outside the image, got {boxes.min()}")
+    if np.ndim(fill) and len(np.asarray(fill)) != images.shape[1]:
+        raise DataError(f"fill must be one value or {images.shape[1]}, got {fill}")
+    if isinstance(images, np.ndarray):
+        _erase_slices(images, boxes, fill)
+    elif images.device.type == "cpu" and images.dtype in NUMPY_TYPES:
+        # NumPy's slices cost a fifth of torch's, and this array shares the tensor's memory.
+        _erase_slices(images.detach().numpy(), boxes, fill)
+    else:
+        _erase_masked(images, boxes, fill)
+    return images
+
+
+def _erase_slices(
+    images_BCHW: NDArray[Any], boxes_B4: NDArray[np.int64], fill: float | Sequence[float]
+) -> None:
+    value = np.asarray(fill, dtype=images_BCHW.dtype)
+    value = value.reshape(-1, 1, 1) if value.ndim else value
+    for image_CHW, (y0, x0, y1, x1) in zip(images_BCHW, boxes_B4.tolist(), strict=True):
+        image_CHW[:, y0:y1, x0:x1] = value
+
+
+def _erase_masked(
+    images_BCHW: torch.Tensor, boxes_B4: NDArray[np.int64], fill: float | Sequence[float]
+) -> None:
+    """Erase with one pass over the batch: no kernel launch an image."""
+    device = images_BCHW.device
+    y0, x0, y1, x1 = torch.from_numpy(boxes_B4).to(device).T[..., None]
+    rows = torch.arange(images_BCHW.shape[2], device=device)
+    columns = torch.arange(images_BCHW.shape[3], device=device)
+    inside_BHW = ((rows >= y0) & (rows < y1))[:, :, None] & ((columns >= x0) & (columns < x1))[
+        :, None, :
+    ]
+    value = torch.as_tensor(fill, dtype=images_BCHW.dtype, device=device)
+    value = value.reshape(-1, 1, 1) if value.ndim else value
+    images_BCHW.detach().copy_(torch.where(inside_BHW[:, None], value, images_BCHW.detach()))

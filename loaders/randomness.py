@@ -1,0 +1,179 @@
+"""Random numbers that are a pure function of a key, computed over whole batches.
+
+Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011)
+turns a counter and a key into four words. Here the key is a hash of (seed, epoch, purpose) and the
+counter holds (sample index, draw, block), so no row's numbers depend on which rows are beside it.
+"""
+
+import hashlib
+import operator
+import struct
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders.errors import OptionError
+
+# B rows, K numbers of a row, N Philox blocks of a row, 4 words of a block.
+
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+_WORD = 0xFFFFFFFF
+
+_DOUBLES_PER_BLOCK = 2
+"""Two 32-bit words make one double of 53 random bits."""
+
+_MAX_BLOCKS = 1 << 32
+"""The block number is one counter word, so a row can give 2**33 doubles."""
+
+
+class Uniforms(Protocol):
+    """Anything that hands out uniform numbers: `KeyedStream`, or a NumPy `Generator`."""
+
+    def random(self, shape: tuple[int, int], /) -> NDArray[np.float64]:
+        """Return `shape` float64 numbers in [0, 1)."""
+        ...
+
+
+def philox4x32(
+    counter: Sequence[NDArray[np.uint64]], key: tuple[int, int]
+) -> tuple[NDArray[np.uint64], ...]:
+    """Return the ten-round Philox4x32 of every counter.
+
+    Args:
+        counter: Four arrays of one shape, dtype uint64, each value below 2**32.
+        key: Two words below 2**32.
+
+    Returns:
+        Four uint64 arrays of that shape, each value below 2**32.
+    """
+    c0, c1, c2, c3 = (np.array(word, dtype=np.uint64) for word in counter)
+    mask, half = np.uint64(_WORD), np.uint64(32)
+    multipliers = [np.uint64(value) for value in _MULTIPLIERS]
+    first, second = np.empty_like(c0), np.empty_like(c0)
+    for round_number in range(_ROUNDS):
+        keys = [
+            np.uint64((word + round_number * weyl) & _WORD)
+            for word, weyl in zip(key, _WEYL, strict=True)
+        ]
+        np.multiply(c0, multipliers[0], out=first)
+        np.multiply(c2, multipliers[1], out=second)
+        # The old words 0 and 2 are spent: their arrays take the new ones, so nothing is allocated.
+        _mix(second, c1, keys[0], out=c0, half=half)
+        _mix(first, c3, keys[1], out=c2, half=half)
+        np.bitwise_and(second, mask, out=c1)
+        np.bitwise_and(first, mask, out=c3)
+    return c0, c1, c2, c3
+
+
+def _mix(
+    product: NDArray[np.uint64],
+    word: NDArray[np.uint64],
+    key: np.uint64,
+    *,
+    out: NDArray[np.uint64],
+    half: np.uint64,
+) -> None:
+    np.right_shift(product, half, out=out)
+    np.bitwise_xor(out, word, out=out)
+    np.bitwise_xor(out, key, out=out)
+
+
+class KeyedStream:
+    """One stream of uniform numbers a row, each a pure function of its key.
+
+    Successive calls continue every row's stream: `random((B, 3))` then `random((B, 2))` give what
+    `random((B, 5))` gives. A row's numbers depend on (seed, epoch, index, draw, purpose) alone.
+
+    Args:
+        seed: The run's seed, any integer.
+        epoch: The epoch, any integer.
+        indices: (B,) sample indices in [0, 2**63).
+        draws: (B,) how often the sample came before in this epoch's global order, in [0, 2**32).
+        purpose: What the numbers are for; two purposes never share numbers.
+
+    Raises:
+        OptionError: If `indices` and `draws` are not two (B,) integer arrays in those ranges.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        epoch: int,
+        indices: NDArray[np.int64],
+        draws: NDArray[np.int64],
+        purpose: str,
+    ) -> None:
+        index_B = _checked("indices", indices, limit=1 << 63)
+        draw_B = _checked("draws", draws, limit=1 << 32)
+        if index_B.shape != draw_B.shape:
+            raise OptionError(
+                f"indices and draws of a keyed stream must have one shape, got {index_B.shape} "
+                f"and {draw_B.shape}"
+            )
+        self._key = _hashed_key(seed, epoch, purpose)
+        self._counter_B = (index_B & np.uint64(_WORD), index_B >> np.uint64(32), draw_B)
+        self._position = 0
+
+    def __len__(self) -> int:
+        return len(self._counter_B[0])
+
+    def random(self, shape: tuple[int, int], /) -> NDArray[np.float64]:
+        """Return the next K numbers of every row: (B, K) float64 in [0, 1), 53 random bits each.
+
+        Raises:
+            OptionError: If `shape` is not (number of rows, K >= 0), or a row's stream is used up.
+        """
+        rows, columns = shape
+        if rows != len(self) or columns < 0:
+            raise OptionError(
+                f"shape asked of a keyed stream must be ({len(self)}, 0 or more), got {shape}"
+            )
+        start, stop = self._position, self._position + columns
+        first, last = start // _DOUBLES_PER_BLOCK, -(-stop // _DOUBLES_PER_BLOCK)
+        if last > _MAX_BLOCKS:
+            raise OptionError(f"a keyed stream gives at most 2**33 numbers a row, got {stop}")
+        self._position = stop
+        doubles_BK = self._blocks(first, last)
+        offset = start - first * _DOUBLES_PER_BLOCK
+        return doubles_BK[:, offset : offset + columns]
+
+    def _blocks(self, first: int, last: int) -> NDArray[np.float64]:
+        """Return the doubles of blocks [first, last): (B, 2 * N) float64."""
+        shape_BN = (len(self), last - first)
+        words_BN = [np.broadcast_to(word[:, None], shape_BN) for word in self._counter_B]
+        number_N = np.arange(first, last, dtype=np.uint64)
+        output = philox4x32([*words_BN, np.broadcast_to(number_N, shape_BN)], self._key)
+        doubles_BN2 = np.empty((*shape_BN, _DOUBLES_PER_BLOCK))
+        for slot in range(_DOUBLES_PER_BLOCK):
+            high, low = output[2 * slot : 2 * slot + 2]
+            high <<= np.uint64(32)
+            high |= low
+            high >>= np.uint64(11)
+            np.multiply(high, 2.0**-53, out=doubles_BN2[..., slot])
+        return doubles_BN2.reshape(shape_BN[0], _DOUBLES_PER_BLOCK * shape_BN[1])
+
+
+def _checked(name: str, values: NDArray[np.int64], *, limit: int) -> NDArray[np.uint64]:
+    array_B = np.asarray(values)
+    if array_B.ndim != 1 or array_B.dtype.kind not in "iu":
+        raise OptionError(
+            f"{name} of a keyed stream must be a (B,) integer array, got {array_B.shape} "
+            f"{array_B.dtype}"
+        )
+    if array_B.size and not (0 <= array_B.min() and int(array_B.max()) < limit):
+        raise OptionError(
+            f"{name} of a keyed stream must be in [0, {limit}), got {array_B.min()} to "
+            f"{array_B.max()}"
+        )
+    return array_B.astype(np.uint64)
+
+
+def _hashed_key(seed: int, epoch: int, purpose: str) -> tuple[int, int]:
+    """Return two key words. blake2b, since `hash()` of a text differs from process to process."""
+    text = f"{operator.index(seed)}|{operator.index(epoch)}|{purpose}"
+    low, high = struct.unpack("<2I", hashlib.blake2b(text.encode(), digest_size=8).digest())
+    return low, high
