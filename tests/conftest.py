@@ -10,6 +10,7 @@ import pytest
 from cache_store.provenance import Provenance
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
+from loaders.image_data import ArrayData
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,3 +123,16 @@ def publish(
         return store.publish(writer)
 
     return run
+
+
+@pytest.fixture
+def toy_images() -> Callable[..., ArrayData]:
+    """Random 16x16 images of 4 classes, or their subset in another order."""
+
+    def make(num: int = 40, rows: list[int] | None = None) -> ArrayData:
+        rng = np.random.default_rng(7)
+        images = rng.integers(0, 256, (num, 16, 16, 3), np.uint8)
+        data = ArrayData(images, np.arange(num) % 4, ["a", "b", "c", "d"], name="toy")
+        return data if rows is None else data.subset(rows)
+
+    return make

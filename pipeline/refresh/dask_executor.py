@@ -18,6 +18,8 @@ from pipeline.refresh.blocks import Block
 from pipeline.refresh.plan import RefreshPlan
 from pipeline.refresh.runner import BlockResult, BlockRunner, StopRequested
 
+CONNECT_TIMEOUT = "30s"
+"""How long to wait for a scheduler that is named."""
 POLL_SECONDS = 0.5
 """How often a wait for the next result looks whether it should stop."""
 
@@ -61,9 +63,9 @@ class DaskExecutor:
     def _client(self, stack: ExitStack) -> Client:
         try:
             if self.scheduler:
-                return Client(self.scheduler, timeout="30s")
+                return Client(self.scheduler, timeout=CONNECT_TIMEOUT)
             if self.scheduler_file:
-                return Client(scheduler_file=self.scheduler_file, timeout="30s")
+                return Client(scheduler_file=self.scheduler_file, timeout=CONNECT_TIMEOUT)
         except (OSError, ValueError) as error:
             place = self.scheduler or self.scheduler_file
             raise RefreshError(f"can't reach the Dask scheduler at {place}: {error}") from error

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from loaders.errors import ImageReadError
+from pipeline.errors import RefreshError
+from pipeline.refresh.dask_executor import DaskExecutor
+from pipeline.refresh.job import execute
+from pipeline.refresh.plan import RefreshOptions, RefreshPlan, plan_refresh
+from pipeline.refresh.sources import DataSource, NetworkSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def _plan(folder: Path, cache: str | Path) -> RefreshPlan:
+    options = RefreshOptions(size=16, batch_size=4, block_rows=8, chunk_rows=4)
+    network = NetworkSource(name="resnet8", num_classes=3)
+    return plan_refresh(DataSource(name=str(folder)), network, cache, options)
+
+
+def test_dask_workers_and_the_plain_loop_write_the_same_bytes(
+    tmp_path: Path, jpeg_folder: Callable[..., Path]
+) -> None:
+    folder = jpeg_folder()
+    seen: list[int] = []
+    loop = execute(_plan(folder, tmp_path / "loop"))
+    dask = execute(
+        _plan(folder, tmp_path / "dask"),
+        DaskExecutor(workers=2),
+        progress=lambda done, _total: seen.append(done),
+    )
+    assert loop.generation.digest == dask.generation.digest
+    assert seen[0] == 0
+    assert seen[-1] == 30
+    assert len(seen) == 5
+    for path in (tmp_path / "loop" / "generations").rglob("*"):
+        if path.is_file():
+            twin = (
+                tmp_path / "dask" / "generations" / path.relative_to(tmp_path / "loop/generations")
+            )
+            assert twin.read_bytes() == path.read_bytes()
+
+
+def test_errors_of_dask_workers_arrive_as_they_are(
+    tmp_path: Path, jpeg_folder: Callable[..., Path]
+) -> None:
+    folder = jpeg_folder()
+    (folder / "emu" / "07.jpg").write_bytes(b"")
+    with pytest.raises(ImageReadError, match=r"emu/07\.jpg"):
+        execute(_plan(folder, tmp_path / "c"), DaskExecutor(workers=1))
+
+
+def test_a_cache_in_memory_is_refused(jpeg_folder: Callable[..., Path]) -> None:
+    with pytest.raises(RefreshError, match="lives in one process: name a folder"):
+        execute(_plan(jpeg_folder(), "memory://dask"), DaskExecutor(workers=1))
+
+
+def test_a_scheduler_that_is_not_there_is_named(
+    tmp_path: Path, jpeg_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.refresh.dask_executor.CONNECT_TIMEOUT", "1s")
+    with pytest.raises(RefreshError, match="can't reach the Dask scheduler"):
+        execute(_plan(jpeg_folder(), tmp_path / "c"), DaskExecutor(scheduler="tcp://127.0.0.1:9"))
