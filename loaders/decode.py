@@ -1,0 +1,198 @@
+"""Decoding image files to 8-bit RGB, and batches of them at one size.
+
+JPEG goes through simplejpeg (libjpeg-turbo without the GIL); every other format, and the few JPEGs
+that it refuses for other reasons than being cut short, through Pillow. Both give the same bytes.
+Orientation tags (EXIF) and alpha are ignored.
+
+Shape letters: B images, C channels, H height, W width.
+"""
+
+import io
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from loaders.errors import ImageReadError, OptionError
+from loaders.image_data import ArrayData, ImageData
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["decode_file", "read_resized"]
+
+_JPEG_MAGIC = b"\xff\xd8\xff"
+"""First bytes of a JPEG; the file's suffix may lie."""
+
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+"""Markers of a JPEG: a scan begins, the image ends."""
+
+_CUT_SHORT = re.compile("premature end", re.IGNORECASE)
+"""What libjpeg says of a file that ends too early. Pillow would fill some of these with grey,
+depending on a switch of its own, so it is not asked."""
+
+
+def decode_file(path: str) -> NDArray[np.uint8]:
+    """Return the image in the file at `path`, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageReadError: If the file is missing, cut short or no image; the message names it.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    if not content:
+        raise _unreadable(path, "the file is empty")
+    if content.startswith(_JPEG_MAGIC):
+        pixels = _decode_jpeg(path, content)
+        if pixels is not None:
+            return pixels
+    return _decode_with_pillow(path, content)
+
+
+def _decode_jpeg(path: str, content: bytes) -> NDArray[np.uint8] | None:
+    """Return the pixels, None for what Pillow should look at."""
+    import simplejpeg
+
+    try:
+        if simplejpeg.decode_jpeg_header(content)[2] not in ("YCbCr", "Gray", "RGB"):
+            return None
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "RGB")
+    except ValueError as error:
+        # Without an end mark after the last scan the file is cut, whatever else is wrong with it.
+        if _CUT_SHORT.search(str(error)) or content.rfind(_END) < content.rfind(_SCAN):
+            raise _unreadable(path, str(error)) from error
+        return None
+    return pixels
+
+
+def _decode_with_pillow(path: str, content: bytes) -> NDArray[np.uint8]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip, not scale
+                grey_HW = _to_8_bits(np.asarray(image).astype(np.uint16))
+                return np.repeat(grey_HW[..., None], 3, axis=2)
+            return np.array(image.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise _unreadable(path, "no image format that is known here") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def _to_8_bits(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    return (image >> 8).astype(np.uint8)
+
+
+def _unreadable(path: str, reason: str) -> ImageReadError:
+    return ImageReadError(f"cannot read image {path}: {reason}; replace or remove this file")
+
+
+@overload
+def read_resized(
+    data: ImageData,
+    rows: ArrayLike,
+    size: int,
+    threads: int = 1,
+    *,
+    on_error: Literal["raise"] = "raise",
+) -> "torch.Tensor": ...
+
+
+@overload
+def read_resized(
+    data: ImageData,
+    rows: ArrayLike,
+    size: int,
+    threads: int = 1,
+    *,
+    on_error: Literal["skip"],
+) -> "tuple[torch.Tensor, NDArray[np.bool_]]": ...
+
+
+def read_resized(
+    data: ImageData,
+    rows: ArrayLike,
+    size: int,
+    threads: int = 1,
+    *,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> "torch.Tensor | tuple[torch.Tensor, NDArray[np.bool_]]":
+    """Return whole images, each squashed to `size` x `size` pixels, with antialiasing.
+
+    Args:
+        data: The data set.
+        rows: (B,) rows of it; a row may occur more than once.
+        size: Height and width in pixels; images that have it already are not changed.
+        threads: Images decoded at the same time; 1 = in the calling thread.
+        on_error: "raise", or "skip": leave zeros where an image can't be read.
+
+    Returns:
+        (B, 3, size, size) uint8 tensor; with "skip" also (B,) bool, True = not readable.
+
+    Raises:
+        ImageReadError: With "raise", for the first row whose image can't be read.
+        OptionError: If size or threads is below 1, or on_error is neither word.
+        DataError: If a row is outside the data set.
+    """
+    _check_options(size, threads, on_error)
+    rows_B = data.check_rows(rows)
+    if isinstance(data, ArrayData):
+        images, unreadable = _resized(data.images[rows_B], size), np.zeros(len(rows_B), np.bool_)
+    else:
+        images, unreadable = _read_files(data, rows_B, size, threads, skip=on_error == "skip")
+    return (images, unreadable) if on_error == "skip" else images
+
+
+def _check_options(size: int, threads: int, on_error: str) -> None:
+    if size < 1 or threads < 1:
+        raise OptionError(f"size and threads must be 1 or more, got size={size} threads={threads}")
+    if on_error not in ("raise", "skip"):
+        raise OptionError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+
+
+def _read_files(
+    data: ImageData, rows: NDArray[np.int64], size: int, threads: int, *, skip: bool
+) -> "tuple[torch.Tensor, NDArray[np.bool_]]":
+    import torch
+
+    images_BCHW = torch.zeros((len(rows), 3, size, size), dtype=torch.uint8)
+    unreadable_B = np.zeros(len(rows), np.bool_)
+
+    def read_one(place: int) -> None:
+        try:
+            images_BCHW[place] = _resized(data.read(int(rows[place]))[None], size)[0]
+        except ImageReadError:
+            if not skip:
+                raise
+            unreadable_B[place] = True
+
+    if threads == 1:
+        for place in range(len(rows)):
+            read_one(place)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(read_one, range(len(rows))):
+                pass
+    return images_BCHW, unreadable_B
+
+
+def _resized(images_BHWC: NDArray[np.uint8], size: int) -> "torch.Tensor":
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
+    if images_BCHW.shape[2:] == (size, size):
+        return images_BCHW.contiguous()
+    resized: torch.Tensor = functional.resize(
+        images_BCHW,
+        [size, size],
+        interpolation=functional.InterpolationMode.BILINEAR,
+        antialias=True,
+    )
+    return resized.contiguous()
