@@ -29,9 +29,9 @@ class RefreshOptions:
     size: int | None = None
     """Side in pixels that whole images are squashed to, None for the network's own."""
     batch_size: int = 64
-    """Images a forward pass."""
-    channels_last: bool = False
-    """Lay tensors out NHWC."""
+    """Images a forward pass; a short last batch is filled up."""
+    channels_last: bool = True
+    """Lay tensors out NHWC: 1.2 to 1.8 times faster on CPUs, and what GPUs want."""
     precision: Precision = "fp32"
     """Precision of the forward pass."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -92,7 +92,8 @@ class BlockRunner:
                 raise Stopped("stopped before the block was finished: run the same command again")
             part = slice(rows.start - block.start, rows.stop - block.start)
             images_BCHW, unreadable_B = self._decode(rows, result)
-            maps_Rhw[part], probability_R[part] = self._explain(images_BCHW, rows, result)
+            maps_Bhw, probability_B = self._explain(images_BCHW, rows, result)
+            maps_Rhw[part], probability_R[part] = maps_Bhw, probability_B
             maps_Rhw[part][unreadable_B] = 0
             skipped += [rows.start + int(i) for i in np.flatnonzero(unreadable_B)]
         result.skipped = tuple(skipped)
@@ -117,8 +118,11 @@ class BlockRunner:
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         with _timed(result, "network"):
             labels = torch.from_numpy(self._data.labels[rows.start : rows.stop].copy())
-            labels_B = labels.to(self._device)
-            inputs = images_BCHW.to(self._device, non_blocking=True).float()
+            # A short batch would be summed in another order on another number of threads: fill up.
+            missing = self.plan.generation.provenance.batch_size - len(rows)
+            fill = torch.arange(len(rows) + missing).clamp_max(len(rows) - 1)
+            labels_B = labels[fill].to(self._device)
+            inputs = images_BCHW[fill].to(self._device, non_blocking=True).float()
             inputs = inputs.sub_(self._mean).div_(self._std).contiguous(memory_format=self._layout)
             bf16 = self.plan.generation.provenance.precision == "bf16"
             with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
@@ -128,9 +132,9 @@ class BlockRunner:
                     raise NetworkError(
                         f"{error} (in the batch from {self._data.describe(rows[0])})"
                     ) from error
-            probability_BK = logits_BK.softmax(1)
-            probability_B = probability_BK.gather(1, labels_B[:, None])[:, 0]
-            return quantise(maps_Bhw.cpu().numpy()), probability_B.cpu().numpy()
+            probability_B = logits_BK.softmax(1).gather(1, labels_B[:, None])[:, 0]
+            kept = slice(len(rows))
+            return quantise(maps_Bhw[kept].cpu().numpy()), probability_B[kept].cpu().numpy()
 
     def _columns_of(
         self, probability_R: NDArray[np.float32]

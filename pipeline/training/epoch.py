@@ -105,7 +105,7 @@ def train_epoch(
 def _step(parts: RunParts, network: nn.Module, batch: Batch) -> tuple[Tensor, float]:
     moved = batch.to(parts.device)
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
-        logits = network(moved.images)
+        logits = network(moved.images.contiguous(memory_format=torch.channels_last))
     loss = nn.functional.cross_entropy(logits.float(), moved.labels)
     parts.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

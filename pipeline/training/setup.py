@@ -71,7 +71,8 @@ def build_parts(recipe: Recipe, cache: str | Path) -> RunParts:
     size = network_size or built.native_size
     train_data = _in_memory(recipe, train_data, size)
     device = torch.device(resolve_device(recipe.train.device))
-    built.module.to(device)
+    # Convolutions are 1.2 to 1.8 times faster so on CPUs, and GPUs want it for bfloat16.
+    built.module.to(device).to(memory_format=torch.channels_last)
     policy = recipe.policy(tuple(train_data.class_counts.tolist()))
     precision = recipe.train.precision
     return RunParts(
