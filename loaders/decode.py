@@ -10,6 +10,7 @@ Shape letters: B images, C channels, H height, W width.
 import io
 import re
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -22,7 +23,10 @@ from loaders.image_data import ArrayData, ImageData
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["decode_file", "read_resized"]
+__all__ = ["THREADS_FROM_BYTES", "decode_file", "read_resized"]
+
+THREADS_FROM_BYTES = 64 * 64 * 3
+"""Below this size of an image, threads wait for each other longer than for the decoder."""
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 """First bytes of a JPEG; the file's suffix may lie."""
@@ -164,20 +168,25 @@ def _read_files(
     images_BCHW = torch.zeros((len(rows), 3, size, size), dtype=torch.uint8)
     unreadable_B = np.zeros(len(rows), np.bool_)
 
-    def read_one(place: int) -> None:
+    def read_one(place: int) -> int:
         try:
-            images_BCHW[place] = _resized(data.read(int(rows[place]))[None], size)[0]
+            image_HWC = data.read(int(rows[place]))
         except ImageReadError:
             if not skip:
                 raise
             unreadable_B[place] = True
+            return 0
+        images_BCHW[place] = _resized(image_HWC[None], size)[0]
+        return image_HWC.nbytes
 
-    if threads == 1:
-        for place in range(len(rows)):
+    places = iter(range(len(rows)))
+    # The first image tells whether threads are worth it.
+    if threads == 1 or max(map(read_one, islice(places, 1)), default=0) < THREADS_FROM_BYTES:
+        for place in places:
             read_one(place)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(read_one, range(len(rows))):
+            for _ in pool.map(read_one, places):
                 pass
     return images_BCHW, unreadable_B
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.decode import decode_file
+from loaders.decode import THREADS_FROM_BYTES, decode_file
 from loaders.errors import DataError, OptionError
 from loaders.folder_index import FolderIndex, find_split, folders_in, index_class_folders
 from loaders.identity import content_id, ids_array, sample_id
@@ -15,9 +15,6 @@ from loaders.image_data import ArrayData, ImageData
 from loaders.labels_csv import LABELS_FILE, index_labels_csv
 
 __all__ = ["FolderData", "to_arrays"]
-
-_THREADS_FROM_BYTES = 64 * 64 * 3
-"""Below this size of an image, threads wait for each other longer than for the decoder."""
 
 
 class FolderData(ImageData):
@@ -114,7 +111,7 @@ def to_arrays(data: FolderData, threads: int = 2, *, max_bytes: int | None = Non
             images_NHWC[row] = image_HWC
 
     parts = [range(start, min(start + 256, len(data))) for start in range(0, len(data), 256)]
-    is_small = first_HWC.nbytes < _THREADS_FROM_BYTES
+    is_small = first_HWC.nbytes < THREADS_FROM_BYTES
     with ThreadPoolExecutor(1 if is_small else threads) as pool:
         for _ in pool.map(fill, parts):
             pass
