@@ -19,14 +19,15 @@ help: ## Print this list
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): this installs PyTorch and takes a few minutes the first time."
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "scae needs Python 3.11 or later with venv (Debian: apt-get install python3-venv)"; exit 1; }
 	$(VENV)/bin/pip install --quiet -e ".[dev]" -c constraints.txt
 	@touch $(STAMP)
 
 setup: $(STAMP) ## Make .venv with everything (other targets do this by themselves)
 
 train: $(STAMP) ## Run the main job: maps, training, refreshes, report (RECIPE=file RUN=folder)
-	$(SCAE) train --recipe $(RECIPE) --run $(RUN) $(ARGS)
+	$(SCAE) train --recipe $(RECIPE) --run $(RUN) --resume $(ARGS)
 
 test: $(STAMP) ## Run the tests (under 12 minutes on 2 cores)
 	$(PY) -m pytest -m "not torture and not gpu" $(ARGS)

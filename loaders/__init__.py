@@ -6,12 +6,12 @@ from cache_store.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from loaders.build import build_loader
-    from loaders.build_transform import build_transform
+    from loaders.followed_transform import build_transform
     from loaders.centres import sample_centres
     from loaders.erasing import erase_rectangles
     from loaders.image_data import ImageData
     from loaders.long_tail import long_tail_counts
-    from loaders.open_data import open_data
+    from loaders.named_data import open_data
     from loaders.policy import ScaePolicy
     from loaders.scae_dataset import ScaeDataset
     from loaders.view import View
@@ -37,10 +37,10 @@ __getattr__, __dir__ = lazy_exports(
         "ScaePolicy": "loaders.policy",
         "View": "loaders.view",
         "build_loader": "loaders.build",
-        "build_transform": "loaders.build_transform",
+        "build_transform": "loaders.followed_transform",
         "erase_rectangles": "loaders.erasing",
         "long_tail_counts": "loaders.long_tail",
-        "open_data": "loaders.open_data",
+        "open_data": "loaders.named_data",
         "sample_centres": "loaders.centres",
     },
 )

@@ -6,10 +6,11 @@ from cache_store.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from pipeline.refresh.job import execute
+    from pipeline.refresh.live import refresh_from_network
     from pipeline.refresh.plan import plan_refresh
     from pipeline.saliency.grad_cam import grad_cam
 
-__all__ = ["execute", "grad_cam", "plan_refresh"]
+__all__ = ["execute", "grad_cam", "plan_refresh", "refresh_from_network"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -17,5 +18,6 @@ __getattr__, __dir__ = lazy_exports(
         "execute": "pipeline.refresh.job",
         "grad_cam": "pipeline.saliency.grad_cam",
         "plan_refresh": "pipeline.refresh.plan",
+        "refresh_from_network": "pipeline.refresh.live",
     },
 )

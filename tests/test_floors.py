@@ -102,3 +102,10 @@ def test_every_public_name_can_be_imported(package: str) -> None:
 @pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 350
+
+
+@pytest.mark.parametrize("package", ["loaders", "pipeline", "cache_store"])
+def test_no_public_name_is_hidden_by_a_module_of_that_name(package: str) -> None:
+    module = importlib.import_module(package)
+    submodules = {path.stem for path in (ROOT / package).iterdir()}
+    assert not submodules & set(module.__all__)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loaders.image_data import ImageData
-from loaders.open_data import open_data
+from loaders.named_data import open_data
 from pipeline.saliency.networks import BuiltNetwork, build_network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSource:
-    """How to open a data set; the fields are `loaders.open_data`'s arguments."""
+    """How to open a data set; the fields are `loaders.named_data`'s arguments."""
 
     name: str
     """Name or folder."""

@@ -279,13 +279,13 @@ def test_open_of_nothing_and_of_other_zarr_groups_is_refused(tmp_path: Path) -> 
     with pytest.raises(CacheNotFoundError, match=r"no cache at .*: make one with 'scae refresh'"):
         SaliencyStore.open(tmp_path / "none")
     zarr.create_group(str(tmp_path / "other"), zarr_format=3)
-    with pytest.raises(CacheFormatError, match="no attribute .scae."):
+    with pytest.raises(CacheFormatError, match=r"no attribute .scae."):
         SaliencyStore.open(tmp_path / "other")
 
 
 def test_create_refuses_a_folder_with_foreign_files(tmp_path: Path, make_store: MakeStore) -> None:
     (tmp_path / "thesis.tex").write_text("chapter 1")
-    with pytest.raises(StoreError, match="neither empty nor a cache, it holds thesis.tex"):
+    with pytest.raises(StoreError, match=r"neither empty nor a cache, it holds thesis.tex"):
         make_store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

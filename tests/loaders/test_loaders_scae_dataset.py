@@ -18,7 +18,7 @@ from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
 from loaders.batches import BatchKey
 from loaders.build import ScaeLoader, build_loader
-from loaders.build_transform import build_transform
+from loaders.followed_transform import build_transform
 from loaders.errors import DataError, GeometryError, OptionError
 from loaders.gains import exact_gains
 from loaders.geometry import CropFlip, ResizedCropFlip, Whole

@@ -13,7 +13,7 @@ from loaders.errors import DataError, OptionError
 from loaders.folder_data import FolderData
 from loaders.image_data import ArrayData
 from loaders.long_tail import long_tail_rows
-from loaders.open_data import open_data
+from loaders.named_data import open_data
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_options_that_fit_nothing_are_rejected(photos: Path) -> None:
 
 def test_opening_a_folder_does_not_import_torch(photos: Path) -> None:
     code = (
-        "import sys; from loaders.open_data import open_data; open_data(sys.argv[1]);"
+        "import sys; from loaders.named_data import open_data; open_data(sys.argv[1]);"
         "sys.exit('torch' in sys.modules)"
     )
     command: list[Any] = [sys.executable, "-P", "-c", code, str(photos)]
