@@ -17,12 +17,12 @@ def cache_group() -> None:
 @click.argument("cache", metavar="CACHE")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def info_command(*, cache: str, as_json: bool) -> None:
-    r"""Say what CACHE holds: its data, its generations, and what each was made from.
+    """Say what CACHE holds: its data, its generations, and what each was made from.
 
     \b
     Example:
       scae cache info maps.zarr
-    """
+    """  # noqa: D301  # click wants the character, not two
     from cache_store.info import cache_info
 
     info = cache_info(cache)

@@ -35,7 +35,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="scae")
+@click.version_option(package_name="scae", prog_name="scae")
 def main() -> None:
     """Saliency caches that feed training.
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over what is declared
-    r"""Make the saliency maps of a whole data set and publish them as one generation.
+    """Make the saliency maps of a whole data set and publish them as one generation.
 
     Stop it at any time and run it again: blocks that are done stay done. Exit codes: 0 done,
     1 failed, 2 wrong usage, 75 stopped and can be resumed.
@@ -55,9 +55,9 @@ def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over
     \b
     Examples:
       scae refresh --data shapes --cache maps.zarr --network resnet8 --weights random
-      scae refresh --data ~/photos --cache maps.zarr --network torchvision:resnet50 \
+      scae refresh --data ~/photos --cache maps.zarr --network torchvision:resnet50 \\
           --weights resnet50.pth --workers 4
-    """
+    """  # noqa: D301  # click wants the character, not two
     from pipeline.refresh.job import execute
     from pipeline.refresh.plan import plan_refresh
     from pipeline.refresh.stopping import stop_on_signals

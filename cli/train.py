@@ -33,7 +33,7 @@ def train_command(
     resume: bool,
     **short: Any,  # noqa: ANN401  # click hands over what is declared
 ) -> None:
-    r"""Train a network whose images are erased where its own maps say the object is.
+    """Train a network whose images are erased where its own maps say the object is.
 
     Every few epochs the maps of all training images are made anew from the last checkpoint. The
     run folder gets the resolved recipe, metrics.csv, checkpoints, maps and report.html. Exit codes:
@@ -44,7 +44,7 @@ def train_command(
       scae train --recipe recipes/shapes.toml --run runs/shapes
       scae train --data ~/cifar10 --imbalance 100 --network resnet32 --epochs 3 --run runs/lt
       scae train --recipe recipes/shapes.toml --run runs/shapes --resume
-    """
+    """  # noqa: D301  # click wants the character, not two
     from pipeline.refresh.stopping import stop_on_signals
     from pipeline.training.recipe_file import load_recipe
     from pipeline.training.trainer import TrainOptions, train

@@ -116,10 +116,14 @@ def spread_rows(data: ImageData, num: int, seed: int) -> NDArray[np.int64]:
     num = min(num, len(data))
     present_K = np.flatnonzero(data.class_counts)
     ordered_K = present_K[np.argsort(-data.class_counts[present_K], kind="stable")]
-    shuffled = {
-        label: rng.permutation(np.flatnonzero(data.labels == label)).tolist()
-        for label in ordered_K.tolist()
-    }
+    pools: dict[int, list[int]] = {}
+
+    def pool(label: int) -> list[int]:
+        """Return what is left of a class, in random order."""
+        if label not in pools:
+            pools[label] = rng.permutation(np.flatnonzero(data.labels == label)).tolist()
+        return pools[label]
+
     bands = [
         rng.permutation(band).tolist()
         for band in np.array_split(ordered_K, min(num, len(ordered_K)))
@@ -127,8 +131,8 @@ def spread_rows(data: ImageData, num: int, seed: int) -> NDArray[np.int64]:
     chosen: list[int] = []
     while len(chosen) < num:
         for band in bands:
-            label = next((label for label in band if shuffled[label]), None)
+            label = next((label for label in band if pool(label)), None)
             if label is not None and len(chosen) < num:
-                chosen.append(shuffled[label].pop())
+                chosen.append(pool(label).pop())
     order = np.argsort(-data.class_counts[data.labels[chosen]], kind="stable")
     return np.array(chosen, np.int64)[order]

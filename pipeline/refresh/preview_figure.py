@@ -146,15 +146,7 @@ def preview_figure(
                 2,
                 f"{density_HW.min():.2f} to {density_HW.max():.2f} \N{MULTIPLICATION SIGN} uniform",
             )
-    num_boxes, num_points = len(rows[0].boxes[0]), len(rows[0].points[0])
-    page.text(
-        GAP,
-        page.grid.height - 9,
-        f"Each λ: {num_boxes} rectangles with their centres, and {num_points} more centres as "
-        "points. The random numbers are the same in every column: only λ differs. "
-        "Mean Â: expected saliency at a centre.",
-        color=GREY,
-    )
+    _foot(page, len(rows[0].boxes[0]), len(rows[0].points[0]))
     return page.figure
 
 
@@ -170,6 +162,17 @@ def _head(page: _Page, lambdas: Sequence[float], title: tuple[str, str], highest
         page.text(left, 101, note, color=GREY)
     _scale(page, 1, "0", "1")
     _scale(page, 2, "0", f"{highest:.1f} \N{MULTIPLICATION SIGN} uniform")
+
+
+def _foot(page: _Page, num_boxes: int, num_points: int) -> None:
+    page.text(
+        GAP,
+        page.grid.height - 9,
+        f"Each λ: {num_boxes} rectangles with their centres, and {num_points} more centres as "
+        "points. The random numbers are the same in every column: only λ differs. "
+        "Mean Â: expected saliency at a centre.",
+        color=GREY,
+    )
 
 
 def _scale(page: _Page, column: int, low: str, high: str) -> None:

@@ -106,7 +106,7 @@ class _Trainer:
         for group in parts.optimizer.param_groups:
             group["lr"] = lr
         parts.loader.set_epoch(epoch, generation)
-        label = f"epoch {epoch + 1}/{parts.recipe.train.epochs}"
+        label = f"epoch {epoch} of 0..{parts.recipe.train.epochs - 1}"
         counts = train_epoch(parts, epoch, self.options.progress(label), self.options.stop)
         row: Row = {
             "epoch": epoch,

@@ -18,8 +18,8 @@ from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
 from loaders.batches import BatchKey
 from loaders.build import ScaeLoader, build_loader
-from loaders.followed_transform import build_transform
 from loaders.errors import DataError, GeometryError, OptionError
+from loaders.followed_transform import build_transform
 from loaders.gains import exact_gains
 from loaders.geometry import CropFlip, ResizedCropFlip, Whole
 from loaders.image_data import ArrayData

@@ -1,0 +1,215 @@
+"""The charts of a training report over epochs and generations, each an SVG picture.
+
+Legend: E epochs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from pipeline.saliency.pictures import data_uri, figure_svg
+
+BLUE, RED, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#a8508c", "#767676"
+GROUP_COLOURS = {"many": BLUE, "medium": GREEN, "few": RED}
+NAMED_CHANGES = 12
+"""Up to this many changes of generation are labelled."""
+MARKED_POINTS = 30
+"""Curves of up to this many epochs show a point an epoch."""
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chart:
+    """One picture of the report."""
+
+    title: str
+    """What is shown."""
+    caption: str
+    """How to read it."""
+    picture: str
+    """Data URI of the SVG."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line of a chart."""
+
+    column: str
+    """Column of metrics.csv."""
+    label: str
+    """Its name in the legend."""
+    colour: str
+    """Its colour."""
+    dashed: bool = False
+    """Whether it is dashed."""
+
+
+TRAIN, TEST = "train", "test"
+LOSS = (Curve("train_loss", TRAIN, GREY, dashed=True), Curve("test_loss", TEST, BLUE))
+ACCURACY = (Curve("train_top1", TRAIN, GREY, dashed=True), Curve("test_top1", TEST, BLUE))
+GROUPS = tuple(Curve(f"test_{name}", name, colour) for name, colour in GROUP_COLOURS.items())
+EVENTS = (
+    Curve("erased", "erased images", BLUE),
+    Curve("mixed", "mixed images", PURPLE),
+    Curve("unguided", "erased without a map", RED),
+    Curve("erased_pixels", "erased pixels", GREY, dashed=True),
+)
+TIMES = (
+    Curve("seconds_train", "train", BLUE),
+    Curve("seconds_wait", "of it data wait", RED, dashed=True),
+    Curve("seconds_refresh", "refresh", GREEN),
+    Curve("seconds_evaluate", "evaluate", GREY),
+)
+
+
+def epoch_charts(metrics: Sequence[Row]) -> list[Chart]:
+    """Return the charts over epochs; a chart without any value is left out."""
+    specs = [
+        ("Loss", "Cross entropy. Training images are erased and mixed, test images are not.",
+         "loss (nats)", LOSS),
+        ("Accuracy", "Top-1. That of training is on erased and mixed images.", "top-1", ACCURACY),
+        ("Accuracy by class size", "Top-1 on the test split, mean over each group's classes.",
+         "top-1", GROUPS),
+        ("Learning rate", "Set at the start of each epoch.", "learning rate",
+         (Curve("lr", "", BLUE),)),
+        ("Erasing and mixing", "Shares of the images seen, and mean share of their pixels erased. "
+         "Without a map is a share of the erased.", "share", EVENTS),
+    ]  # fmt: skip
+    charts = [_curves(metrics, *spec) for spec in specs]
+    charts.insert(3, _guidance(metrics))
+    return [chart for chart in charts if chart is not None]
+
+
+def time_chart(metrics: Sequence[Row]) -> Chart | None:
+    """Return the chart of where each epoch's time went."""
+    caption = "Seconds an epoch. Waiting for data is part of training."
+    return _curves(metrics, "Time of an epoch", caption, "time (s)", TIMES)
+
+
+def _curves(
+    metrics: Sequence[Row], title: str, caption: str, unit: str, curves: Sequence[Curve]
+) -> Chart | None:
+    known = [curve for curve in curves if np.isfinite(_column(metrics, curve.column)).any()]
+    if not known:
+        return None
+    figure, axes = _chart()
+    for curve in known:
+        _line(axes, metrics, curve)
+    if known[0].label:
+        legend(axes, len(known) if len(known) <= 3 else 2)
+    if unit in ("top-1", "share"):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    _finish_epochs(axes, metrics, unit)
+    return Chart(title=title, caption=caption, picture=svg_picture(figure))
+
+
+def _guidance(metrics: Sequence[Row]) -> Chart | None:
+    """Draw lambda, and where the maps changed."""
+    if not metrics:
+        return None
+    figure, axes = _chart()
+    _line(axes, metrics, Curve("lam", "", BLUE))
+    generations = [row["generation"] for row in metrics]
+    changes = [
+        (row["epoch"], row["generation"])
+        for before, row in zip([0, *generations], metrics, strict=False)
+        if row["generation"] != before
+    ]
+    for place, (epoch, generation) in enumerate(changes):
+        axes.axvline(epoch - 0.5, color=RED, linewidth=0.9, linestyle=(0, (4, 2)))
+        if place % -(-len(changes) // NAMED_CHANGES) == 0:
+            axes.annotate(f"g{generation}", (epoch - 0.5, 1), (2, 3), fontsize=8, color=RED,
+                          textcoords="offset points",
+                          xycoords=axes.get_xaxis_transform())  # fmt: skip
+    _finish_epochs(axes, metrics, "λ")
+    caption = "Guidance strength λ(t) of Eq. 5. " + (
+        "Dashed: from here on, centres follow the maps of generation g."
+        if changes
+        else "No maps were used: centres are uniform whatever λ is."
+    )
+    return Chart(title="Guidance λ and generations", caption=caption, picture=svg_picture(figure))
+
+
+def pointing_chart(pointing: Sequence[Row]) -> Chart | None:
+    """Draw how often the most salient pixel lies on the object, by generation."""
+    if not pointing:
+        return None
+    figure, axes = _chart()
+    numbers, shares, energies, lows, highs = (
+        np.array([float(point[key]) for point in pointing])
+        for key in ("generation", "share", "energy", "lower", "upper")
+    )
+    axes.errorbar(numbers, shares, [shares - lows, highs - shares], color=BLUE, marker="o",
+                  markersize=4, linewidth=1.4, capsize=3, label="pointing game")  # fmt: skip
+    axes.plot(numbers, energies, color=GREEN, marker="o", markersize=3, linewidth=1.2,
+              label="energy on object")  # fmt: skip
+    axes.axhline(float(pointing[-1]["chance"]), color=GREY, linestyle="--", linewidth=1.2,
+                 label="chance")  # fmt: skip
+    axes.set_xlabel("generation", fontsize=9)
+    axes.set(xlim=(numbers.min() - 0.5, numbers.max() + 0.5), ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    legend(axes, 3)
+    return Chart(
+        title="Do the maps sit on the objects?",
+        caption="Pointing game: share of training images whose most salient pixel lies on the "
+        "object, with 95 % interval. Energy: mean share of a map's sum on the object. Chance: the "
+        "mean share of the image that the object covers.",
+        picture=svg_picture(figure),
+    )
+
+
+def _chart() -> tuple[Figure, Axes]:
+    figure = Figure((4.1, 2.75), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    style(axes)
+    return figure, axes
+
+
+def style(axes: Axes) -> None:
+    """Give axes the report's look."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5, color="#999999")
+
+
+def _line(axes: Axes, metrics: Sequence[Row], curve: Curve) -> None:
+    marker = "o" if len(metrics) <= MARKED_POINTS else ""
+    axes.plot(_column(metrics, "epoch"), _column(metrics, curve.column), label=curve.label,
+              color=curve.colour, linestyle="--" if curve.dashed else "-", linewidth=1.5,
+              marker=marker, markersize=3.2, clip_on=False)  # fmt: skip
+
+
+def _finish_epochs(axes: Axes, metrics: Sequence[Row], unit: str) -> None:
+    epochs_E = _column(metrics, "epoch")
+    axes.set_xlim(epochs_E.min() - 0.7, epochs_E.max() + 0.7)
+    if axes.dataLim.y0 >= 0:
+        axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.set_ylabel(unit, fontsize=9)
+
+
+def legend(axes: Axes, columns: int) -> None:
+    """Put the legend above the axes, where it hides nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=8.5,
+                frameon=False, borderaxespad=0.2, handlelength=1.6, columnspacing=1.2)  # fmt: skip
+
+
+def _column(metrics: Sequence[Row], name: str) -> NDArray[np.float64]:
+    """Return a column, (E,) float64, nan where it is empty."""
+    values = [row.get(name) for row in metrics]
+    return np.array([np.nan if value in (None, "") else float(value) for value in values])
+
+
+def svg_picture(figure: Figure) -> str:
+    """Return a figure as the data URI of an SVG."""
+    return data_uri(figure_svg(figure), "svg+xml")

@@ -1,0 +1,291 @@
+"""The report is one whole HTML file that shows what happened in the run."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cache_store.store import SaliencyStore
+from loaders.centres import sample_centres
+from loaders.erasing import centred_boxes, sample_sides
+from loaders.gains import exact_gains
+from loaders.image_data import ArrayData
+from loaders.policy import ScaePolicy
+from loaders.randomness import KeyedStream
+from pipeline.training.report import write_report
+from pipeline.training.report_samples import NUM_BOXES
+from pipeline.training.run_folder import METRIC_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cache_store.writer import GenerationPlan
+
+SIZE, EPOCHS, SEED = 16, 5, 4
+COUNTS = (30, 12, 3)
+NAMES = ("ant & <bee>", "$x_1^", "\u72ac")
+SECTIONS = ("headline", "curves", "classes", "saliency", "samples", "recipe")
+VOID = ("meta", "img", "rect", "circle", "use", "image")
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; keeps ids, addresses, rectangles and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.rectangles: list[list[int]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag not in VOID:
+            self.open.append(tag)
+        self.ids += [values["id"]] if "id" in values else []
+        self.addresses += [values[name] for name in ("src", "href") if name in values]
+        if tag == "rect" and values.get("class") == "rim":
+            x, y, width, height = (int(values[name]) for name in ("x", "y", "width", "height"))
+            self.rectangles.append([y, x, y + height, x + width])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def files(self, kind: str) -> list[bytes]:
+        start = f"data:image/{kind};base64,"
+        return [base64.b64decode(a[len(start) :]) for a in self.addresses if a.startswith(start)]
+
+
+@pytest.fixture
+def data() -> ArrayData:
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (sum(COUNTS), SIZE, SIZE, 3), np.uint8)
+    return ArrayData(images, np.repeat((0, 1, 2), COUNTS), NAMES, name="toy")
+
+
+@pytest.fixture
+def maps() -> NDArray[np.uint8]:
+    return np.random.default_rng(2).integers(0, 256, (sum(COUNTS), 3, 4), np.uint8)
+
+
+@pytest.fixture
+def cache(
+    tmp_path: Path,
+    data: ArrayData,
+    maps: NDArray[np.uint8],
+    make_plan: Callable[..., GenerationPlan],
+) -> Path:
+    """A cache with one generation."""
+    plan = make_plan(len(data), size=SIZE)
+    store = SaliencyStore.create(
+        tmp_path / "maps.zarr",
+        sample_ids=data.sample_ids,
+        content_ids=data.content_ids,
+        labels=data.labels,
+        fingerprint=plan.provenance.fingerprint,
+        data="toy",
+    )
+    writer = store.begin(plan)
+
+    def columns(maps_Bhw: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        gains, floors = exact_gains(maps_Bhw, (SIZE, SIZE))
+        return {"gain": gains, "floor": floors, "probability": gains}
+
+    for block in writer.pending():
+        start, stop = writer.block_range(block)
+        writer.write_block(block, maps[start:stop], columns, ())
+    store.publish(writer)
+    return tmp_path / "maps.zarr"
+
+
+def metrics_row(epoch: int, generation: int, **changes: object) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(METRIC_COLUMNS, 0.5)
+    row |= {"epoch": epoch, "generation": generation, "lam": 0.4 * epoch, "refresh": "no"}
+    return row | {"test_few": None} | changes
+
+
+def full_summary(**changes: object) -> dict[str, Any]:
+    point = {"generation": 1, "epoch": 1, "share": 0.6, "lower": 0.5, "upper": 0.7}
+    return {
+        "top1": 0.5125,
+        "top5": None,
+        "many": None,
+        "medium": 0.25,
+        "few": 0.125,
+        "num_parameters": 12345,
+        "epochs": EPOCHS,
+        "seconds_total": 4000.0,
+        "share_refresh": 0.081,
+        "share_wait": 0.02,
+        "share_evaluate": 0.03,
+        "images_per_second": 1234.5,
+        "generations": [{"number": 1, "digest": "ab" * 32, "epoch": 1}],
+        "per_class": [0.5, 0.25, None],
+        "pointing": [{**point, "chance": 0.2, "energy": 0.4}],
+    } | changes
+
+
+@pytest.fixture
+def report(tmp_path: Path, data: ArrayData, cache: Path) -> Callable[..., Page]:
+    """Write a report and read it back; keywords replace arguments."""
+
+    def write(**changes: object) -> Page:
+        arguments: dict[str, Any] = {
+            "title": "Run <1> & more",
+            "recipe_text": 'name = "<b>"\n',
+            "metrics": [metrics_row(epoch, int(epoch >= 2)) for epoch in range(EPOCHS)],
+            "summary": full_summary(),
+            "policy": ScaePolicy(num_epochs=EPOCHS, class_counts=COUNTS, tau=0.2),
+            "data": data,
+            "cache": cache,
+            "size": SIZE,
+            "seed": SEED,
+        }
+        path = tmp_path / "report.html"
+        write_report(path, **(arguments | changes))
+        assert not list(tmp_path.glob("*.partial"))
+        text = path.read_text()
+        assert "://" not in text  # nothing is fetched from anywhere
+        page = Page(text)
+        assert page.open == []
+        assert len(set(page.ids)) == len(page.ids)
+        assert set(SECTIONS) <= set(page.ids)
+        assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
+        assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(page.ids)
+        return page
+
+    return write
+
+
+def test_report_says_the_result_in_figures(report: Callable[..., Page]) -> None:
+    text = report().text
+    for words in (
+        "Run <1> & more", "45 training images of 3 classes (30 to 3 each)", "12,345 parameters",
+        "51.2%", "25.0%", "12.5%", "1 h 6 min", "8.1%", "2.0%", "3.0%", "1,234",
+        "abababababab", 'name = "<b>"', "ant & <bee>", "row ", "2 to 4",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_report_pictures_are_drawn_and_refer_to_nothing_outside(
+    report: Callable[..., Page],
+) -> None:
+    page = report()
+    charts = [ElementTree.fromstring(svg) for svg in page.files("svg+xml")]
+    assert len(charts) == 9
+    link = "{http://www.w3.org/1999/xlink}href"
+    for chart in charts:
+        assert len(list(chart.iter("{http://www.w3.org/2000/svg}path"))) > 10
+        links = [element.get(link) for element in chart.iter() if element.get(link)]
+        assert all(address and address.startswith("#") for address in links)
+    pictures = []
+    for png in page.files("png"):
+        with Image.open(io.BytesIO(png)) as picture:
+            pictures.append(np.asarray(picture))
+    assert {picture.shape[:2] for picture in pictures} == {(SIZE, SIZE)}
+    assert all(picture.std() > 1 for picture in pictures)
+
+
+def test_report_shows_the_rectangles_that_the_loader_draws(
+    report: Callable[..., Page], data: ArrayData, maps: NDArray[np.uint8]
+) -> None:
+    page = report()
+    rows = [int(row) for row in re.findall(r"row (\d+), class of", page.text)]
+    assert sorted(data.labels[rows]) == [0, 0, 1, 1, 2, 2]
+    expected = []
+    for row in rows:
+        for epoch in range(EPOCHS):
+            keys = (SEED, epoch, np.full(NUM_BOXES, row), np.arange(NUM_BOXES))
+            map_hw = maps[row] if epoch >= 2 else np.zeros((3, 4), np.uint8)
+            centres = sample_centres(
+                np.stack([map_hw] * NUM_BOXES),
+                (SIZE, SIZE),
+                0.4 * epoch,
+                KeyedStream(*keys, "centre"),
+            )
+            sides = sample_sides(NUM_BOXES, (SIZE, SIZE), KeyedStream(*keys, "sides"))
+            expected += centred_boxes(centres, *sides, (SIZE, SIZE)).tolist()
+    assert page.rectangles == expected
+
+
+def test_report_of_a_run_without_erasing_and_maps(report: Callable[..., Page]) -> None:
+    page = report(
+        policy=None,
+        cache=None,
+        metrics=[metrics_row(epoch, 0, lam=0.0) for epoch in range(2)],
+        summary=full_summary(generations=[], pointing=[]),
+    )
+    assert page.rectangles == []
+    assert "No maps were used in this run." in page.text
+    assert "Nothing is erased in this run." in page.text
+    assert len(re.findall(r"row \d+, class of", page.text)) == 6
+
+
+def test_report_of_a_single_epoch_without_test_split(report: Callable[..., Page]) -> None:
+    unmeasured = dict.fromkeys(("test_loss", "test_top1", "test_many", "test_medium", "test_few"))
+    page = report(
+        metrics=[metrics_row(0, 0, **unmeasured)],
+        summary=full_summary(
+            epochs=1, top1=None, medium=None, few=None, per_class=[], generations=[], pointing=[]
+        ),
+    )
+    assert "1 epoch " in page.text
+    assert "epoch 0" in page.text
+    assert len(page.rectangles) == 6 * NUM_BOXES
+    assert "Accuracy by class size" not in page.text
+
+
+def test_report_says_so_when_a_generation_is_no_longer_there(report: Callable[..., Page]) -> None:
+    page = report(metrics=[metrics_row(epoch, 7) for epoch in range(2)])
+    assert page.text.count("generation 7 was removed") == 6 * 2
+
+
+def test_report_of_data_without_masks_does_not_judge_its_maps(report: Callable[..., Page]) -> None:
+    page = report(summary=full_summary(pointing=[]))
+    assert "Where the objects are is not known" in page.text
+    assert "Pointing game" not in page.text
+
+
+def test_report_bytes_depend_on_the_run_alone(report: Callable[..., Page], tmp_path: Path) -> None:
+    report()
+    first = (tmp_path / "report.html").read_bytes()
+    report()
+    assert (tmp_path / "report.html").read_bytes() == first
+
+
+def test_report_of_many_classes_and_epochs_stays_small(
+    report: Callable[..., Page], tmp_path: Path
+) -> None:
+    counts = tuple(range(1000, 0, -1))
+    images = np.random.default_rng(0).integers(0, 256, (1000, 8, 8, 3), np.uint8)
+    data = ArrayData(images, range(1000), [f"class {k}" for k in range(1000)], name="many")
+    report(
+        data=data,
+        cache=None,
+        metrics=[metrics_row(epoch, 0) for epoch in range(200)],
+        policy=ScaePolicy(num_epochs=200, class_counts=counts),
+        summary=full_summary(per_class=np.linspace(0, 1, 1000).tolist()),
+    )
+    assert (tmp_path / "report.html").stat().st_size < 2_000_000
