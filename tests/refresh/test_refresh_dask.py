@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from distributed import Client, LocalCluster
 
 from loaders.errors import ImageReadError
 from pipeline.errors import RefreshError
@@ -65,3 +66,23 @@ def test_a_scheduler_that_is_not_there_is_named(
     monkeypatch.setattr("pipeline.refresh.dask_executor.CONNECT_TIMEOUT", "1s")
     with pytest.raises(RefreshError, match="can't reach the Dask scheduler"):
         execute(_plan(jpeg_folder(), tmp_path / "c"), DaskExecutor(scheduler="tcp://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("by", ["address", "file"])
+def test_a_running_cluster_is_used_by_address_or_file(
+    tmp_path: Path, jpeg_folder: Callable[..., Path], by: str
+) -> None:
+    folder = jpeg_folder()
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.write_scheduler_file(str(tmp_path / "scheduler.json"))
+        place = (
+            {"scheduler": cluster.scheduler_address}
+            if by == "address"
+            else {"scheduler_file": str(tmp_path / "scheduler.json")}
+        )
+        dask = execute(_plan(folder, tmp_path / "dask"), DaskExecutor(**place))
+    loop = execute(_plan(folder, tmp_path / "loop"))
+    assert dask.generation.digest == loop.generation.digest
