@@ -30,18 +30,8 @@ class Event(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ScaePolicy:
-    """SCAE's options and the decisions they lead to.
-
-    Raises:
-        OptionError: If an option is outside its range; the message names it.
-    """
-
-    num_epochs: int
-    """T of Eq. 5, at least 1."""
-
-    class_counts: Sequence[int]
-    """n_k of Eq. 6: (K,) samples of each class in the training set as trained; kept as a tuple."""
+class ErasingOptions:
+    """What can be chosen about erasing, with the paper's values; a recipe's section holds these."""
 
     lambda_max: float = 2.0
     """Guidance strength at the end of Eq. 5; any finite number, below 0 spares salient regions."""
@@ -93,6 +83,21 @@ class ScaePolicy:
 
     semantic: bool = True
     """Centres follow saliency; False: lambda is 0, centres are uniform."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScaePolicy(ErasingOptions):
+    """SCAE's options for one training set, and the decisions they lead to.
+
+    Raises:
+        OptionError: If an option is outside its range; the message names it.
+    """
+
+    num_epochs: int
+    """T of Eq. 5, at least 1."""
+
+    class_counts: Sequence[int]
+    """n_k of Eq. 6: (K,) samples of each class in the training set as trained; kept as a tuple."""
 
     _erase: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _tail: NDArray[np.bool_] = field(init=False, repr=False, compare=False)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cache_store.records import canonical_json, sha256
-from loaders.policy import ScaePolicy
+from loaders.policy import ErasingOptions, ScaePolicy
 from pipeline.errors import RecipeError
 
 
@@ -84,45 +84,11 @@ class TrainRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EraseRecipe:
+class EraseRecipe(ErasingOptions):
     """Section [erase]: the options of `loaders.policy.ScaePolicy`."""
 
     method: Literal["scae", "none"] = "scae"
     """none trains without erasing."""
-    lambda_max: float = 2.0
-    """Guidance strength that Eq. 5 grows to."""
-    p_min: float = 0.1
-    """Lowest erasing probability (Eq. 7)."""
-    p_max: float = 0.5
-    """Highest erasing probability (Eq. 7)."""
-    gamma: float = 0.5
-    """Exponent of Eq. 7."""
-    tau: float = 0.1
-    """Classes with f_k below are tail classes."""
-    alpha: float = 0.4
-    """Beta parameter of the mixing ratio."""
-    beta: float = 0.5
-    """Probability that a tail sample is mixed (Eq. 8)."""
-    area: tuple[float, float] = (0.02, 0.4)
-    """Erased share of the image."""
-    aspect: tuple[float, float] = (0.3, 1 / 0.3)
-    """Height over width of the rectangle."""
-    aspect_law: Literal["uniform", "log"] = "uniform"
-    """Law of the aspect ratio."""
-    border: Literal["clip", "shift"] = "clip"
-    """What happens to a rectangle over the border."""
-    fill: float = 0.0
-    """Erased pixels after normalisation."""
-    partner: Literal["same", "neighbor"] = "same"
-    """Classes that MixUp partners come from."""
-    tail_erase: Literal["p_k", "literal"] = "p_k"
-    """Whether an unmixed tail sample is erased with p_k or always."""
-    curriculum: bool = True
-    """False: lambda_max from the first epoch."""
-    class_aware: bool = True
-    """False: p_max for all classes, no MixUp."""
-    semantic: bool = True
-    """False: lambda is 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from cache_store.store import SaliencyStore
 from loaders.batches import NO_GENERATION
 from pipeline.refresh.quality import saliency_quality
-from pipeline.training.metrics import class_groups, evaluate
+from pipeline.training.evaluation import GROUPS, evaluate_run
 from pipeline.training.report import write_report
 from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.setup import RunParts
@@ -59,21 +59,14 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def _accuracy(parts: RunParts) -> dict[str, Any]:
-    if parts.test_data is None:
-        return dict.fromkeys(("top1", "top5", "many", "medium", "few")) | {"per_class": []}
-    result = evaluate(
-        parts.built.module,
-        parts.built,
-        parts.test_data,
-        size=parts.size,
-        device=parts.device,
-        bf16=parts.bf16,
-    )
-    groups = class_groups(parts.train_data.class_counts)
+    evaluated = evaluate_run(parts)
+    if evaluated is None:
+        return dict.fromkeys(("top1", "top5", *GROUPS)) | {"per_class": []}
+    result, groups = evaluated
     return {
         "top1": result.top1,
         "top5": result.top5,
-        **{name: result.group(chosen) for name, chosen in groups.items()},
+        **groups,
         "per_class": [None if np.isnan(value) else value for value in result.per_class],
     }
 

@@ -14,7 +14,7 @@ from pipeline.errors import RecipeError
 from pipeline.refresh.policy import RefreshPolicy
 from pipeline.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pipeline.training.epoch import StepProgress, train_epoch
-from pipeline.training.metrics import class_groups, evaluate
+from pipeline.training.evaluation import evaluate_run
 from pipeline.training.recipe import Recipe
 from pipeline.training.refresh_step import refresh_from_checkpoint
 from pipeline.training.run_folder import Row, RunFolder
@@ -122,23 +122,15 @@ class _Trainer:
         return row
 
     def _evaluate(self) -> Row:
-        parts = self.parts
-        if parts.test_data is None:
-            return {"seconds_evaluate": 0.0}
         begun = time.perf_counter()
-        result = evaluate(
-            parts.built.module,
-            parts.built,
-            parts.test_data,
-            size=parts.size,
-            device=parts.device,
-            bf16=parts.bf16,
-        )
-        groups = class_groups(parts.train_data.class_counts)
+        evaluated = evaluate_run(self.parts)
+        if evaluated is None:
+            return {"seconds_evaluate": 0.0}
+        result, groups = evaluated
         return {
             "test_loss": result.loss,
             "test_top1": result.top1,
-            **{f"test_{name}": result.group(chosen) for name, chosen in groups.items()},
+            **{f"test_{name}": share for name, share in groups.items()},
             "seconds_evaluate": time.perf_counter() - begun,
         }
 
