@@ -109,9 +109,7 @@ def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
         yield _line_progress
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
 
         def start(label: str) -> Callable[[int, int], None]:
             for task in bars.task_ids:

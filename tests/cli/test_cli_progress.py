@@ -12,7 +12,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 10.0, 31.0, 31.0, 40.0])
-    monkeypatch.setattr(commands.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("cli.commands.time.monotonic", lambda: next(clock))
     with commands.progress_bars() as start:
         show = start("images")
         show(1, 4)
