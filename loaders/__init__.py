@@ -6,9 +6,9 @@ from cache_store.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from loaders.build import build_loader
-    from loaders.followed_transform import build_transform
     from loaders.centres import sample_centres
     from loaders.erasing import erase_rectangles
+    from loaders.followed_transform import build_transform
     from loaders.image_data import ImageData
     from loaders.long_tail import long_tail_counts
     from loaders.named_data import open_data
