@@ -57,6 +57,7 @@ def data_options(function: Function) -> Function:
         click.option("--classes", type=click.IntRange(min=2), help="Number of classes, if known."),
         click.option("--root", type=click.Path(), help="Folder of a named data set."),
         click.option("--download", is_flag=True, help="Fetch CIFAR if it is not there."),
+        click.option("--deep", is_flag=True, help="Know files by their bytes, not their sizes."),
     ]
     for option in reversed(options):
         function = option(function)
@@ -75,6 +76,7 @@ def data_source(options: dict[str, Any]) -> "DataSource":
         num_classes=options["classes"],
         root=options["root"],
         download=options["download"],
+        deep=options["deep"],
     )
 
 

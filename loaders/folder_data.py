@@ -3,12 +3,13 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders.decode import THREADS_FROM_BYTES, decode_file
-from loaders.errors import DataError, OptionError
+from loaders.errors import DataError, ImageReadError, OptionError
 from loaders.folder_index import FolderIndex, find_split, folders_in, index_class_folders
 from loaders.identity import content_id, ids_array, sample_id
 from loaders.image_data import ArrayData, ImageData
@@ -47,6 +48,7 @@ class FolderData(ImageData):
         place = Path(root)
         index = _open_index(place, split, num_classes)
         self.base = str(index.base)
+        self.deep = False
         self.paths = index.paths
         keys = (index.paths[row] for row in range(len(index.labels)))
         labelled = zip(keys, index.labels.tolist(), strict=True)
@@ -65,6 +67,31 @@ class FolderData(ImageData):
     def read(self, row: int) -> NDArray[np.uint8]:
         """Return the image at `row`, (H, W, 3) uint8 RGB; see `ImageData.read`."""
         return decode_file(self.describe(row))
+
+    def deepened(self, threads: int = 2) -> Self:
+        """Return the data set with content ids of the files' bytes instead of their sizes.
+
+        Args:
+            threads: Files read at the same time.
+
+        Raises:
+            ImageReadError: If a file can't be read.
+        """
+
+        def hashed(row: int) -> bytes:
+            try:
+                return content_id(Path(self.describe(row)).read_bytes())
+            except OSError as error:
+                raise ImageReadError(
+                    f"cannot read image {self.describe(row)}: {error.strerror}"
+                ) from error
+
+        deeper = self.subset(np.arange(len(self)))
+        with ThreadPoolExecutor(threads) as pool:
+            deeper.content_ids = ids_array(pool.map(hashed, range(len(self))))
+        deeper.content_ids.flags.writeable = False
+        deeper.deep = True
+        return deeper
 
     def load(self, max_bytes: int | None = None, threads: int = 2) -> ArrayData:
         """Return the data set held in memory; see `to_arrays`."""
@@ -115,7 +142,7 @@ def to_arrays(data: FolderData, threads: int = 2, *, max_bytes: int | None = Non
     with ThreadPoolExecutor(1 if is_small else threads) as pool:
         for _ in pool.map(fill, parts):
             pass
-    return ArrayData(
+    arrays = ArrayData(
         images_NHWC,
         data.labels,
         data.class_names,
@@ -124,6 +151,8 @@ def to_arrays(data: FolderData, threads: int = 2, *, max_bytes: int | None = Non
         content_ids=data.content_ids,
         paths=data.paths,
     )
+    arrays.deep = data.deep
+    return arrays
 
 
 def _open_index(root: Path, split: str, num_classes: int | None) -> FolderIndex:

@@ -41,6 +41,9 @@ class ImageData(SharedArrays, ABC):
     masks: NDArray[np.bool_] | None = None
     """Which pixels show the object, (N, H, W) bool, where that is known."""
 
+    deep: bool = True
+    """Whether content ids change with every byte of an image, or with something cheaper."""
+
     def __init__(
         self,
         *,

@@ -39,6 +39,8 @@ class MapStyleData(ImageData):
         DataError: If there are no samples, or fewer than 2 classes.
     """
 
+    deep = False
+
     def __init__(
         self,
         base: MapStyle,

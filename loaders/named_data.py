@@ -36,6 +36,7 @@ def open_data(
     num_classes: int | None = None,
     download: bool = False,
     root: Location | None = None,
+    deep: bool = False,
 ) -> ImageData:
     """Open a data set by name, or a folder of images.
 
@@ -49,6 +50,7 @@ def open_data(
             and CIFAR must have as many, and a labels.csv may have fewer.
         download: Fetch CIFAR if it is not there; without effect on other data.
         root: Folder of the named data set (CIFAR: None = "data"; ImageNet: required).
+        deep: Know a folder's images by their bytes instead of their sizes: reads every file.
 
     Returns:
         The data set; row i is sample i as trained.
@@ -73,9 +75,9 @@ def open_data(
         data = FolderData(
             _folder(name, root), split=split, num_classes=num_classes, name=_title(name)
         )
-    if split == "test" or imbalance is None or imbalance == 1:
-        return data
-    return _long_tail(data, imbalance, subset_seed)
+    if split != "test" and imbalance not in (None, 1):
+        data = _long_tail(data, imbalance, subset_seed)
+    return data.deepened() if deep and isinstance(data, FolderData) else data
 
 
 def _title(name: str) -> str | None:

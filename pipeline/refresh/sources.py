@@ -27,6 +27,8 @@ class DataSource:
     """Folder of a named data set."""
     download: bool = False
     """Fetch CIFAR if it is not there."""
+    deep: bool = False
+    """Know a folder's images by their bytes instead of their sizes."""
 
     def open(self) -> ImageData:
         """Open the data set.
@@ -42,6 +44,7 @@ class DataSource:
             num_classes=self.num_classes,
             download=self.download,
             root=self.root,
+            deep=self.deep,
         )
 
 

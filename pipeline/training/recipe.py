@@ -24,6 +24,8 @@ class DataRecipe:
     """Folder of a named data set."""
     download: bool = False
     """Fetch CIFAR if it is not there."""
+    deep: bool = False
+    """Know a folder's images by their bytes, not their sizes: reads every file at the start."""
     size: int | None = None
     """Side of the network's input in pixels; left out: the network's own."""
     crop: Literal["auto", "pad", "resized"] = "auto"

@@ -117,6 +117,7 @@ def _data_source(recipe: Recipe, split: str = "train") -> DataSource:
         num_classes=data.classes,
         root=data.root,
         download=data.download,
+        deep=data.deep,
     )
 
 

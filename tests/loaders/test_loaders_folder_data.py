@@ -260,3 +260,31 @@ def test_an_unreadable_image_stops_loading_with_its_name(root: Path) -> None:
         data.load()
     with pytest.raises(OptionError, match="threads must be 1 or more, got 0"):
         data.load(threads=0)
+
+
+def test_deep_ids_change_with_any_byte_and_shallow_ones_with_the_size(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (4, 4), (200, 10, 10)).save(tmp_path / label / "0.bmp")
+    shallow, deep = FolderData(tmp_path), FolderData(tmp_path).deepened()
+    assert (shallow.deep, deep.deep, deep.load().deep) == (False, True, True)
+    np.testing.assert_array_equal(shallow.sample_ids, deep.sample_ids)
+    path = tmp_path / "b" / "0.bmp"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    again = FolderData(tmp_path)
+    np.testing.assert_array_equal(again.content_ids, shallow.content_ids)
+    assert again.fingerprint == shallow.fingerprint
+    assert (again.deepened().content_ids != deep.content_ids).tolist() == [False, True]
+    assert again.deepened().fingerprint != deep.fingerprint
+
+
+def test_deep_reading_names_a_file_that_is_gone(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / label / "0.png")
+    data = FolderData(tmp_path)
+    (tmp_path / "a" / "0.png").unlink()
+    with pytest.raises(ImageReadError, match=r"a/0\.png"):
+        data.deepened()
