@@ -12,12 +12,13 @@ import zarr
 from numpy.typing import NDArray
 
 from cache_store.backend import Backend
-from cache_store.layout import SAMPLES, generation_key
+from cache_store.errors import CacheNotFoundError, DamagedCacheError
+from cache_store.layout import SAMPLES, generation_key, published_key
 from cache_store.manifest import Manifest
 from cache_store.provenance import Provenance
 from cache_store.resident import ResidentMaps, open_resident
 from cache_store.verify import VerifyReport, verify_generation
-from cache_store.zarr_view import ZarrView
+from cache_store.zarr_view import ZarrView, check_object
 
 
 class Generation:
@@ -43,6 +44,21 @@ class Generation:
     def provenance(self) -> Provenance:
         """What the maps were made from."""
         return self.manifest.plan.provenance
+
+    @property
+    def url(self) -> str:
+        """Path or URL of the cache."""
+        return self._backend.url
+
+    def read_object(self, key: str) -> bytes:
+        """Return the bytes of one of the manifest's objects, checked against it.
+
+        Raises:
+            DamagedCacheError: If the object is missing, has changed or is not listed.
+        """
+        if key not in self.manifest.objects:
+            raise DamagedCacheError(f"object {key} is not in the manifest of {self.url}")
+        return check_object(key, self._backend.read(key), self.manifest.objects, self.url)
 
     @cached_property
     def _root(self) -> zarr.Group:
@@ -104,5 +120,18 @@ class Generation:
         Args:
             directory: Folder for the file; by default `$SCAE_RESIDENT_DIR`, `$SLURM_TMPDIR`,
                 `$TMPDIR`, the system's temporary folder, the first that is set.
+
+        Raises:
+            CacheNotFoundError: If the generation was collected meanwhile.
+            DamagedCacheError: If the cache's objects have changed since publication.
+            StoreError: If the file can't be written.
         """
-        return open_resident(self, directory)
+        try:
+            return open_resident(self, directory)
+        except DamagedCacheError as error:
+            if self._backend.length(published_key(self.number)) is not None:
+                raise
+            raise CacheNotFoundError(
+                f"generation {self.number} of cache {self.url} was collected while it was being "
+                "read: open the latest one, and take a lease on what is to be read for long"
+            ) from error

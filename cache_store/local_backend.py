@@ -4,6 +4,7 @@ No lock files and no flock: these are node-local or missing on many network file
 link(2) is an exclusive create that works on all of them.
 """
 
+import builtins
 import os
 import uuid
 from collections.abc import Iterator
@@ -55,15 +56,27 @@ class LocalBackend(Backend):
         self._sync_folder(path.parent)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write through a unique sibling and claim the name with link(2)."""
+        """Write through a unique sibling and claim the name with link(2).
+
+        A network file system can report an error although the link was made, when the answer was
+        lost and the request sent again. Then our file has two names, which nobody else can give it.
+
+        Raises:
+            StoreError: If the file system has no hard links, or can't be written.
+        """
         path = self._path(key)
         if path.exists():
             return False
         partial = self._write_partial(path, data)
         try:
             os.link(partial, path)
-        except FileExistsError:
-            return False
+        except OSError as error:
+            if partial.stat().st_nlink != 2:
+                if isinstance(error, FileExistsError):
+                    return False
+                raise StoreError(
+                    f"can't link {path}: {error.strerror}: the file system must have hard links"
+                ) from error
         finally:
             partial.unlink(missing_ok=True)
         self._sync_folder(path.parent)
@@ -85,11 +98,34 @@ class LocalBackend(Backend):
         """List the files below a folder; files still being written are left out."""
         start = self._path(prefix) if prefix else self.root
         found = [
-            ObjectInfo(path.relative_to(self.root).as_posix(), size)
-            for path, size in _walk(start)
+            ObjectInfo(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime)
+            for path, status in _walk(start)
             if not path.name.endswith(PARTIAL_SUFFIX)
         ]
         return sorted(found, key=lambda info: info.key)
+
+    def leftovers(self) -> builtins.list[ObjectInfo]:
+        """List the files of writes that were never finished."""
+        return [
+            ObjectInfo(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime)
+            for path, status in _walk(self.root)
+            if path.name.endswith(PARTIAL_SUFFIX)
+        ]
+
+    def now(self) -> float:
+        """Return the file system's time: what it stamps on a file written just now."""
+        probe = self._path(f"clock.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+        self._make_folder(probe.parent)
+        try:
+            with probe.open("xb") as file:
+                file.write(b"?")
+                file.flush()
+                # Of the open file: a collection may have swept the name away already.
+                return os.fstat(file.fileno()).st_mtime
+        except OSError as error:
+            raise StoreError(f"can't write {probe}: {error.strerror}") from error
+        finally:
+            probe.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.root / key
@@ -129,7 +165,7 @@ class LocalBackend(Backend):
             os.close(descriptor)
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
+def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -139,6 +175,6 @@ def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
             yield from _walk(Path(entry.path))
             continue
         try:
-            yield Path(entry.path), entry.stat().st_size
+            yield Path(entry.path), entry.stat()
         except FileNotFoundError:  # removed between the listing and the stat
             continue

@@ -1,10 +1,11 @@
 """Objects in this process's memory, for tests."""
 
 import threading
+import time
 
 from cache_store.backend import Backend, ObjectInfo
 
-_ROOTS: dict[str, dict[str, bytes]] = {}
+_ROOTS: dict[str, dict[str, tuple[bytes, float]]] = {}
 _LOCK = threading.Lock()
 
 
@@ -18,24 +19,25 @@ class MemoryBackend(Backend):
 
     def read(self, key: str) -> bytes | None:
         """Return the object's bytes, None if there is no such object."""
-        return self._objects.get(key)
+        found = self._objects.get(key)
+        return None if found is None else found[0]
 
     def length(self, key: str) -> int | None:
         """Return the object's size in bytes, None if there is no such object."""
-        data = self._objects.get(key)
+        data = self.read(key)
         return None if data is None else len(data)
 
     def write(self, key: str, data: bytes) -> None:
         """Set the object."""
         with _LOCK:
-            self._objects[key] = bytes(data)
+            self._objects[key] = bytes(data), time.time()
 
     def create(self, key: str, data: bytes) -> bool:
         """Set the object only if there is none yet."""
         with _LOCK:
             if key in self._objects:
                 return False
-            self._objects[key] = bytes(data)
+            self._objects[key] = bytes(data), time.time()
             return True
 
     def delete(self, key: str) -> None:
@@ -49,6 +51,14 @@ class MemoryBackend(Backend):
         with _LOCK:
             items = list(self._objects.items())
         return sorted(
-            (ObjectInfo(key, len(data)) for key, data in items if key.startswith(start)),
+            (
+                ObjectInfo(key, len(data), modified)
+                for key, (data, modified) in items
+                if key.startswith(start)
+            ),
             key=lambda info: info.key,
         )
+
+    def now(self) -> float:
+        """Return this machine's time."""
+        return time.time()

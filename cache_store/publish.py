@@ -16,19 +16,28 @@ from numpy.typing import NDArray
 from cache_store.arrays import (
     ArraySpec,
     column_spec,
+    decode_object,
     encode_metadata,
     encode_object,
     neighbours_spec,
 )
-from cache_store.errors import DamagedCacheError, PublishConflictError, StoreError
+from cache_store.errors import (
+    CacheFormatError,
+    CacheNotFoundError,
+    DamagedCacheError,
+    PublishConflictError,
+    StoreError,
+)
 from cache_store.layout import (
     GENERATIONS,
+    PUBLISHED,
     ROOT_METADATA,
     SAMPLES,
     generation_key,
     manifest_key,
     published_key,
     receipts_key,
+    record_number,
 )
 from cache_store.manifest import Manifest, Objects, read_manifest
 from cache_store.receipts import COLUMNS, Receipt
@@ -57,8 +66,8 @@ def publish_generation(
         PublishConflictError: If the number was published from another plan.
     """
     backend, number = writer.backend, writer.number
-    if backend.length(manifest_key(number)) is None:
-        receipts = _complete_receipts(writer)
+    receipts = _complete_receipts(writer)
+    if receipts is not None:
         objects = _shared_objects(writer)
         objects |= _shard_objects(writer, receipts)
         objects |= _write_arrays(writer, receipts, class_neighbours, group_metadata)
@@ -84,9 +93,15 @@ def publish_generation(
     return manifest
 
 
-def _complete_receipts(writer: GenerationWriter) -> dict[int, Receipt]:
+def _complete_receipts(writer: GenerationWriter) -> dict[int, Receipt] | None:
+    """Return every block's receipt, None if the generation has its manifest already."""
+    manifest = manifest_key(writer.number)
+    if writer.backend.length(manifest) is not None:
+        return None
     receipts = writer.receipts()
     missing = [block for block in range(writer.num_blocks) if block not in receipts]
+    if missing and writer.backend.length(manifest) is not None:
+        return None  # a twin has published meanwhile and has removed the receipts
     if missing:
         raise StoreError(
             f"generation {writer.number} of {writer.backend.url} can't be published: "
@@ -99,13 +114,30 @@ def _complete_receipts(writer: GenerationWriter) -> dict[int, Receipt]:
 def _shared_objects(writer: GenerationWriter) -> Objects:
     keys = [ROOT_METADATA, f"{GENERATIONS}/zarr.json"]
     keys += [info.key for info in writer.backend.list(SAMPLES)]
+    earlier = _earlier_objects(writer)
     objects: Objects = {}
     for key in keys:
         data = writer.backend.read(key)
         if data is None:
             raise DamagedCacheError(f"object {key} of {writer.backend.url} is missing")
         objects[key] = (len(data), sha256(data))
+        if earlier.get(key, objects[key]) != objects[key]:
+            raise DamagedCacheError(
+                f"object {key} of {writer.backend.url} has changed since an earlier generation "
+                f"was published: run 'scae cache repair {writer.backend.url}'"
+            )
     return objects
+
+
+def _earlier_objects(writer: GenerationWriter) -> Objects:
+    """Return what the newest published manifest lists: shared objects must not have changed."""
+    listed = (record_number(info.key) or 0 for info in writer.backend.list(PUBLISHED))
+    for number in sorted(listed, reverse=True):
+        try:
+            return read_manifest(writer.backend, number).objects
+        except CacheNotFoundError:  # collected meanwhile, or a tombstone's place
+            continue
+    return {}
 
 
 def _shard_objects(writer: GenerationWriter, receipts: dict[int, Receipt]) -> Objects:
@@ -133,17 +165,35 @@ def _write_arrays(
 
 
 def write_array(writer: GenerationWriter, spec: ArraySpec, values: NDArray[np.generic]) -> Objects:
-    """Write a whole array beside the maps and return its objects."""
+    """Write a whole array beside the maps and return its objects.
+
+    What a twin has stored already stays, since its manifest may list it by now: on another kind of
+    device its probabilities differ in a few bits. Only what can't be decoded is written again.
+    """
     objects = _put(writer, spec.metadata_key, encode_metadata(spec))
     for number in range(spec.num_objects):
         rows = values[number * spec.object_rows : (number + 1) * spec.object_rows]
-        objects |= _put(writer, spec.object_key(number), encode_object(spec, number, rows))
+        objects |= _put(writer, spec.object_key(number), encode_object(spec, number, rows), spec)
     return objects
 
 
-def _put(writer: GenerationWriter, key: str, data: bytes) -> Objects:
-    writer.backend.write(key, data)
+def _put(writer: GenerationWriter, key: str, data: bytes, spec: ArraySpec | None = None) -> Objects:
+    if not writer.backend.create(key, data):
+        stored = writer.backend.read(key)
+        if stored is not None and spec is not None and _is_object(spec, key, stored):
+            data = stored
+        elif stored != data:
+            writer.backend.write(key, data)
     return {key: (len(data), sha256(data))}
+
+
+def _is_object(spec: ArraySpec, key: str, data: bytes) -> bool:
+    numbers = {spec.object_key(number): number for number in range(spec.num_objects)}
+    try:
+        decode_object(spec, numbers[key], data)
+    except CacheFormatError:
+        return False
+    return True
 
 
 def _point_to(writer: GenerationWriter, manifest: Manifest) -> None:

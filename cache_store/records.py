@@ -50,6 +50,18 @@ def decode_record(data: bytes, place: str) -> Record:
     return dict(fields)
 
 
+def require_fields(record: Record, number: int, names: set[str], place: str) -> None:
+    """Refuse a record that is whole, but of another kind or another generation.
+
+    Raises:
+        DamagedCacheError: If a field is missing, or `generation` is not `number`.
+    """
+    missing = sorted(names - set(record))
+    if missing or record.get("generation") != number:
+        said = f"no {missing[0]}" if missing else f"generation {record.get('generation')!r}"
+        raise DamagedCacheError(f"{place} is another record than its name says: it has {said}")
+
+
 def check_version(version: object, place: str) -> None:
     """Refuse a format that is newer than this software.
 

@@ -10,27 +10,32 @@ Legend: N samples, h, w height and width of a map.
 import os
 import stat
 import tempfile
-import uuid
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_store.errors import DamagedCacheError, StoreError
-from cache_store.records import decode_record, encode_record
+from cache_store.errors import CacheNotFoundError, DamagedCacheError, ScaeError, StoreError
+from cache_store.resident_claim import (
+    CLAIM_SUFFIX,
+    PARTIAL_SUFFIX,
+    WAIT_SECONDS,
+    claimed,
+    is_left_behind,
+    partial_path,
+    sweep_left_behind,
+)
+from cache_store.resident_file import read_file, read_header, write_file
 
 if TYPE_CHECKING:
     from cache_store.generation import Generation
 
-MAGIC = b"SCAEMAPS"
-HEADER_BYTES = 4096
-"""Room for magic, header length and header; the maps begin on a page of their own."""
 DIRECTORY_VARIABLES = ("SCAE_RESIDENT_DIR", "SLURM_TMPDIR", "TMPDIR")
 """Environment variables that may name the folder, the first that is set."""
+ATTEMPTS = 3
+"""Times a file is made before a folder in which it vanishes again is given up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,6 +61,20 @@ class ResidentMaps:
         return len(self.maps)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResidentGcReport:
+    """What was removed of a node's resident files, or would be."""
+
+    removed: tuple[Path, ...]
+    """Files removed."""
+    held: dict[Path, str]
+    """File -> why it stays."""
+    freed_bytes: int
+    """Bytes of the files removed."""
+    dry_run: bool
+    """Whether nothing was removed in fact."""
+
+
 def resident_folder(directory: str | Path | None = None) -> Path:
     """Return this user's folder for resident maps, made with mode 0700 if it is not there.
 
@@ -78,91 +97,137 @@ def resident_folder(directory: str | Path | None = None) -> Path:
     return folder
 
 
-def open_resident(generation: "Generation", directory: str | Path | None = None) -> ResidentMaps:
+def open_resident(
+    generation: "Generation",
+    directory: str | Path | None = None,
+    *,
+    wait_seconds: float = WAIT_SECONDS,
+) -> ResidentMaps:
     """Open a generation's resident file, writing it first if it is not there.
+
+    Of several processes one writes and the others wait for it; what killed ones left behind is
+    swept away and taken over.
+
+    Args:
+        generation: The generation.
+        directory: Folder for the file, see `resident_folder`.
+        wait_seconds: Longest wait for a live process that is writing the file.
 
     Raises:
         DamagedCacheError: If the cache's objects have changed since publication.
         StoreError: If the file can't be written.
     """
     path = resident_folder(directory) / f"{generation.digest[:40]}.maps"
-    try:
-        return _open(path, generation)
-    except FileNotFoundError:
-        pass
-    except DamagedCacheError:
-        path.unlink(missing_ok=True)  # a leftover that is not what its name says: made anew
-    _write(path, generation)
-    return _open(path, generation)
+    for _ in range(ATTEMPTS):
+        found = _open(path, generation)
+        if found is not None:
+            return found
+        _make(path, generation, wait_seconds)
+    found = _open(path, generation)
+    if found is None:
+        raise StoreError(
+            f"resident maps {path} vanish or change right after they are written: "
+            "set SCAE_RESIDENT_DIR to another folder"
+        )
+    return found
 
 
-def _write(path: Path, generation: "Generation") -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+def collect_resident(
+    directory: str | Path | None = None, *, dry_run: bool = False
+) -> ResidentGcReport:
+    """Remove this user's resident files of generations that no longer exist, and leftovers.
+
+    A file that a process still has open stays readable for it; one removed too early is made anew.
+
+    Args:
+        directory: Folder of the files, see `resident_folder`.
+        dry_run: Report only.
+    """
+    removed: list[Path] = []
+    held: dict[Path, str] = {}
+    freed = 0
+    for path in sorted(resident_folder(directory).iterdir()):
+        reason = _reason_to_stay(path)
+        if reason is not None:
+            held[path] = reason
+            continue
+        try:
+            length = path.stat().st_size
+            if not dry_run:
+                path.unlink()
+        except FileNotFoundError:  # somebody else was faster
+            continue
+        freed += length
+        removed.append(path)
+    return ResidentGcReport(removed=tuple(removed), held=held, freed_bytes=freed, dry_run=dry_run)
+
+
+def _reason_to_stay(path: Path) -> str | None:
+    if path.name.endswith((CLAIM_SUFFIX, PARTIAL_SUFFIX)):
+        return None if is_left_behind(path) else "being written"
+    if path.suffix != ".maps":
+        return "not a file of resident maps"
     try:
-        with partial.open("xb") as file:
-            file.seek(HEADER_BYTES)
-            checksum = 0
-            for part in _parts(generation):
-                data = np.ascontiguousarray(part).data.cast("B")
-                checksum = zlib.crc32(data, checksum)
-                file.write(data)
-            header = encode_record(_header_fields(generation, checksum))
-            file.seek(0)
-            file.write(MAGIC + len(header).to_bytes(8, "little") + header)
-        partial.replace(path)
+        header = read_header(path)
+    except (DamagedCacheError, FileNotFoundError):
+        return None
+    number, url = header["generation"], header["url"]
+    if not url:
+        return "its cache is not known"
+    try:
+        digest = _published_digest(url, number)
+    except (ScaeError, OSError) as error:
+        return f"its cache can't be read: {error}"
+    return f"generation {number} of {url}" if digest == header["digest"] else None
+
+
+def _published_digest(url: str, number: int) -> str | None:
+    from cache_store.store import SaliencyStore  # it imports this module
+
+    try:
+        return SaliencyStore.open(url).generation(number).digest
+    except CacheNotFoundError:
+        return None
+
+
+def _make(path: Path, generation: "Generation", wait_seconds: float) -> None:
+    try:
+        with claimed(path, path.exists, wait_seconds) as to_do:
+            if to_do:
+                sweep_left_behind(path.parent)
+                _write(path, generation)
     except OSError as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(
-            f"can't write resident maps {path}: {error.strerror}; "
+            f"can't write resident maps {path}: {error.strerror or error}; "
             "set SCAE_RESIDENT_DIR to a folder with room"
         ) from error
+
+
+def _write(path: Path, generation: "Generation") -> None:
+    partial = partial_path(path)
+    try:
+        write_file(partial, generation)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _parts(generation: "Generation") -> Iterator[NDArray[Any]]:
-    rows = generation.manifest.plan.block_rows
-    for start in range(0, len(generation), rows):
-        yield np.asarray(generation.saliency[start : start + rows])
-    maps_bytes = len(generation) * int(np.prod(generation.manifest.plan.map_shape))
-    yield np.zeros(-maps_bytes % 8, np.uint8)  # so that the columns are aligned
-    yield generation.column("gain")
-    yield generation.column("floor")
-
-
-def _header_fields(generation: "Generation", checksum: int) -> dict[str, Any]:
-    return {
-        "generation": generation.number,
-        "digest": generation.digest,
-        "shape": [len(generation), *generation.manifest.plan.map_shape],
-        "size": generation.provenance.size,
-        "crc32": checksum,
-    }
-
-
-def _open(path: Path, generation: "Generation") -> ResidentMaps:
-    with path.open("rb") as file:
-        start = file.read(HEADER_BYTES)
-    header_length = int.from_bytes(start[8:16], "little")
-    if start[:8] != MAGIC or header_length > HEADER_BYTES - 16:
-        raise DamagedCacheError(f"{path} is not a file of resident maps")
-    header = decode_record(start[16 : 16 + header_length], str(path))
-    num, height, width = header["shape"]
-    maps_bytes = num * height * width
-    columns_at = HEADER_BYTES + maps_bytes + -maps_bytes % 8
-    if header["digest"] != generation.digest or path.stat().st_size != columns_at + 8 * num:
-        raise DamagedCacheError(f"{path} does not hold generation {generation.number}")
-    whole = np.memmap(path, np.uint8, mode="r")
-    if zlib.crc32(whole[HEADER_BYTES:].data) != header["crc32"]:
-        raise DamagedCacheError(f"{path} has changed since it was written")
-    columns = whole[columns_at:].view("<f4").reshape(2, num)
+def _open(path: Path, generation: "Generation") -> ResidentMaps | None:
+    try:
+        maps_Nhw, gains_N, floors_N = read_file(path, generation)
+    except FileNotFoundError:
+        return None
+    except DamagedCacheError:
+        path.unlink(missing_ok=True)  # a leftover that is not what its name says: made anew
+        return None
     return ResidentMaps(
-        maps=whole[HEADER_BYTES : HEADER_BYTES + maps_bytes].reshape(num, height, width),
-        gains=columns[0],
-        floors=columns[1],
-        generation=header["generation"],
-        digest=header["digest"],
-        size=header["size"],
+        maps=maps_Nhw,
+        gains=gains_N,
+        floors=floors_N,
+        generation=generation.number,
+        digest=generation.digest,
+        size=generation.provenance.size,
         path=path,
     )

@@ -3,64 +3,54 @@
 Legend: N samples, K classes.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_store.arrays import (
-    NUM_NEIGHBOURS,
-    ArraySpec,
-    column_spec,
-    decode_object,
-    encode_group,
-    encode_metadata,
-    encode_object,
-)
-from cache_store.backend import Backend, open_backend, require
+from cache_store.arrays import NUM_NEIGHBOURS, encode_group
+from cache_store.backend import Backend, open_backend
+from cache_store.collect import GcReport, collect, is_tombstone
 from cache_store.errors import (
-    CacheFormatError,
-    CacheMismatchError,
     CacheNotFoundError,
     DamagedCacheError,
     PublishConflictError,
     StoreError,
 )
 from cache_store.generation import Generation
+from cache_store.identity import (
+    Identity,
+    check_claim,
+    claim_place,
+    read_samples,
+    write_samples,
+)
 from cache_store.layout import (
-    FORMAT_VERSION,
     GENERATIONS,
-    IDENTITY,
     PUBLISHED,
     ROOT_METADATA,
-    SAMPLES,
+    manifest_key,
     published_key,
     record_number,
 )
+from cache_store.leases import LEASE_SECONDS, Lease
 from cache_store.manifest import read_manifest
 from cache_store.publish import publish_generation
-from cache_store.records import check_version, decode_record, encode_record, sha256
+from cache_store.records import decode_record, require_fields, sha256
 from cache_store.writer import GenerationPlan, GenerationWriter, claim
-
-_SAMPLE_COLUMNS = {
-    "sample_id": ("uint64", "hash of the sample's path or index, and its label"),
-    "content_id": ("uint64", "hash of what is known of the image's content"),
-    "label": ("int32", "class of the sample"),
-}
-"""Array name -> dtype and meaning of what is stored once a sample, for all generations."""
 
 
 class SaliencyStore:
     """The cache of one data set. Open it with `open` or `create`, not directly."""
 
-    def __init__(self, backend: Backend, identity: dict[str, Any], *, writable: bool) -> None:
+    def __init__(self, backend: Backend, identity: Identity, *, writable: bool) -> None:
         self._backend = backend
         self._writable = writable
-        self.num_samples = int(identity["num_samples"])
-        self.fingerprint = str(identity["fingerprint"])
-        self.data = str(identity["data"])
+        self.identity = identity
+        self.num_samples = identity.num_samples
+        self.fingerprint = identity.fingerprint
+        self.data = identity.data
 
     @property
     def url(self) -> str:
@@ -86,7 +76,9 @@ class SaliencyStore:
         data = backend.read(ROOT_METADATA)
         if data is None:
             raise CacheNotFoundError(f"no cache at {backend.url}: make one with 'scae refresh'")
-        return cls(backend, _identity(data, backend.url), writable=mode == "r+")
+        identity = Identity.decode(data, backend.url)
+        check_claim(backend, identity)
+        return cls(backend, identity, writable=mode == "r+")
 
     @classmethod
     def create(
@@ -98,6 +90,7 @@ class SaliencyStore:
         labels: NDArray[np.int64],
         fingerprint: str,
         data: str,
+        deep: bool | None = None,
         fsync: bool = True,
     ) -> Self:
         """Make a cache for a data set, or open the one that is there for the same data.
@@ -109,6 +102,7 @@ class SaliencyStore:
             labels: (N,) int64 class of each sample.
             fingerprint: Hex SHA-256 over the data set.
             data: Name of the data set, for people.
+            deep: Whether `content_ids` hash the images' bytes; None where nobody knows.
             fsync: Whether writes wait until the disk has them.
 
         Raises:
@@ -117,31 +111,31 @@ class SaliencyStore:
         backend = open_backend(url, fsync=fsync)
         if len(sample_ids) == 0:
             raise StoreError(f"can't make cache {backend.url}: the data set has no samples")
+        identity = Identity(
+            num_samples=len(sample_ids), fingerprint=fingerprint, data=data, deep=deep
+        )
         if backend.read(ROOT_METADATA) is None:
-            identity = {
-                "format_version": FORMAT_VERSION,
-                "num_samples": len(sample_ids),
-                "fingerprint": fingerprint,
-                "data": data,
+            claim_place(backend, identity, sample_ids)
+            columns: dict[str, NDArray[Any]] = {
+                "sample_id": sample_ids,
+                "content_id": content_ids,
+                "label": labels.astype(np.int32),
             }
-            _refuse_foreign_folder(backend)
-            _claim_place(backend, {**identity, "rows": sha256(sample_ids.astype("<u8").tobytes())})
-            _write_samples(backend, sample_ids, content_ids, labels)
+            write_samples(backend, columns)
             backend.write(f"{GENERATIONS}/zarr.json", encode_group({}))
             # Last, and for one of several creators only: from here on this is a cache.
-            backend.create(ROOT_METADATA, encode_group({"scae": identity}))
+            backend.create(ROOT_METADATA, encode_group({"scae": identity.as_dict()}))
         store = cls.open(url, "r+", fsync=fsync)
-        store._check_identity(len(sample_ids), fingerprint)
+        store.identity.require(identity, store.url)
         return store
 
     def sample_ids(self) -> NDArray[np.uint64]:
         """Return the id of each row's sample, (N,) uint64, in the cache's row order."""
-        spec = _sample_spec("sample_id", self.num_samples)
-        parts = [
-            decode_object(spec, number, require(self._backend, spec.object_key(number)))
-            for number in range(spec.num_objects)
-        ]
-        ids: NDArray[np.uint64] = np.concatenate(parts)
+        ids: NDArray[np.uint64] = read_samples(self._backend, "sample_id", self.num_samples)
+        if sha256(ids.astype("<u8").tobytes()) != check_claim(self._backend, self.identity):
+            raise DamagedCacheError(
+                f"sample ids of cache {self.url} have changed: run 'scae cache verify {self.url}'"
+            )
         return ids
 
     def generations(self) -> tuple[int, ...]:
@@ -153,34 +147,81 @@ class SaliencyStore:
         """Open a published generation.
 
         Raises:
-            CacheNotFoundError: If that number is not published.
-            DamagedCacheError: If its pointer or manifest has changed.
+            CacheNotFoundError: If that number is not published, or not any more.
+            DamagedCacheError: If its pointer or manifest is damaged.
         """
         key = published_key(number)
         data = self._backend.read(key)
         if data is None:
-            have = ", ".join(map(str, self.generations())) or "none"
-            raise CacheNotFoundError(
-                f"no generation {number} in cache {self.url}, published are: {have}"
-            )
+            raise self._not_found(number)
         pointer = decode_record(data, f"{self.url}/{key}")
-        manifest = read_manifest(self._backend, number, pointer["manifest_sha256"])
+        names = {"generation", "digest", "manifest_sha256"}
+        require_fields(pointer, number, names, f"{self.url}/{key}")
+        try:
+            manifest = read_manifest(self._backend, number, pointer["manifest_sha256"])
+        except (CacheNotFoundError, DamagedCacheError) as error:
+            # Collected between the two looks? Then it is gone, not damaged.
+            if self._backend.length(key) is None or self._is_buried(number):
+                raise self._not_found(number) from error
+            if isinstance(error, DamagedCacheError):
+                raise
+            raise DamagedCacheError(
+                f"generation {number} of {self.url} is published, but has no manifest: "
+                f"run 'scae cache verify {self.url}'"
+            ) from error
         if manifest.digest != pointer["digest"]:
             raise DamagedCacheError(f"{self.url}/{key} does not belong to its manifest")
         return Generation(self._backend, manifest)
 
     def latest(self) -> Generation:
-        """Open the newest published generation.
+        """Open the newest published generation, also while others are published and collected.
 
         Raises:
             CacheNotFoundError: If nothing is published yet.
         """
-        numbers = self.generations()
-        if not numbers:
-            raise CacheNotFoundError(
-                f"cache {self.url} has no published generation: run 'scae refresh'"
-            )
-        return self.generation(numbers[-1])
+        seen: set[int] = set()
+        while numbers := [number for number in self.generations() if number not in seen]:
+            # Collected since the listing: a newer one is there now. What is listed once more is
+            # the pointer of a writer that was too late.
+            try:
+                return self.generation(numbers[-1])
+            except CacheNotFoundError:
+                seen.add(numbers[-1])
+        raise CacheNotFoundError(
+            f"cache {self.url} has no published generation: run 'scae refresh'"
+        )
+
+    def lease(self, generation: int, *, owner: str, seconds: float = LEASE_SECONDS) -> Lease:
+        """Keep a generation from being collected while it is read; best as a context manager.
+
+        A store that can't be written is read without a lease; a warning says so once.
+
+        Args:
+            generation: Number of a published generation.
+            owner: Who reads, for people, such as a host and a job's id.
+            seconds: How long the lease holds without being renewed, by the store's clock.
+
+        Raises:
+            CacheNotFoundError: If it is not published, or just being collected.
+        """
+        return Lease(self._backend, generation, owner=owner, seconds=seconds)
+
+    def gc(
+        self, *, keep: int = 2, dry_run: bool = False, grace_seconds: float = 3600.0
+    ) -> GcReport:
+        """Remove old generations and leftovers; never the latest, nor what is leased or young.
+
+        Args:
+            keep: Newest generations that stay, at least 1.
+            dry_run: Only report what would be removed.
+            grace_seconds: What was the latest, or was being written, less than this long ago by
+                the store's own clock stays. 0 only where nobody reads or writes.
+
+        Raises:
+            StoreError: If the store was opened read-only, or an argument is out of range.
+        """
+        self._check_writable()
+        return collect(self._backend, keep=keep, dry_run=dry_run, grace_seconds=grace_seconds)
 
     def begin(self, plan: GenerationPlan) -> GenerationWriter:
         """Claim a number for a plan, or take up the unfinished generation of that plan.
@@ -190,7 +231,14 @@ class SaliencyStore:
             CacheMismatchError: If the plan is for other data.
         """
         self._check_writable()
-        self._check_identity(plan.num_samples, plan.provenance.fingerprint)
+        made_from = plan.provenance
+        identity = Identity(
+            num_samples=plan.num_samples,
+            fingerprint=made_from.fingerprint,
+            data=made_from.data,
+            deep=self.identity.deep,
+        )
+        self.identity.require(identity, self.url)
         return claim(self._backend, plan)
 
     def publish(
@@ -204,80 +252,37 @@ class SaliencyStore:
 
         Raises:
             StoreError: If blocks are missing.
+            PublishConflictError: If another plan has this number, or it was collected meanwhile.
         """
         self._check_writable()
         if class_neighbours is None:
             class_neighbours = np.full((1, NUM_NEIGHBOURS), -1, np.int32)
         metadata = encode_group({"scae": writer.plan.as_dict()})
-        manifest = publish_generation(writer, class_neighbours, metadata)
+        try:
+            manifest = publish_generation(writer, class_neighbours, metadata)
+        except DamagedCacheError as error:
+            self._check_not_buried(writer.number, error)
+            raise
+        # A collection that took this writer, stalled for longer than its grace, for dead.
+        self._check_not_buried(writer.number, None)
         return Generation(self._backend, manifest)
+
+    def _check_not_buried(self, number: int, error: Exception | None) -> None:
+        if self._is_buried(number):
+            raise PublishConflictError(
+                f"generation {number} of {self.url} was collected while it was being published: "
+                "run the refresh again"
+            ) from error
+
+    def _is_buried(self, number: int) -> bool:
+        return is_tombstone(self._backend.read(manifest_key(number)))
+
+    def _not_found(self, number: int) -> CacheNotFoundError:
+        have = ", ".join(map(str, self.generations())) or "none"
+        return CacheNotFoundError(
+            f"no generation {number} in cache {self.url}, published are: {have}"
+        )
 
     def _check_writable(self) -> None:
         if not self._writable:
             raise StoreError(f"cache {self.url} was opened to read: open it with mode='r+'")
-
-    def _check_identity(self, num_samples: int, fingerprint: str) -> None:
-        if (self.num_samples, self.fingerprint) != (num_samples, fingerprint):
-            raise CacheMismatchError(
-                f"cache {self.url} was made for {self.data} with {self.num_samples} samples and "
-                f"fingerprint {self.fingerprint[:12]}, the data at hand has {num_samples} and "
-                f"{fingerprint[:12]}: "
-                "use another --cache, or the data set this cache was made for"
-            )
-
-
-def _identity(data: bytes, url: str) -> dict[str, Any]:
-    try:
-        identity = json.loads(data)["attributes"]["scae"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CacheFormatError(
-            f"{url} is not a saliency cache: its zarr.json has no attribute 'scae'"
-        ) from error
-    check_version(identity.get("format_version"), url)
-    return dict(identity)
-
-
-def _refuse_foreign_folder(backend: Backend) -> None:
-    ours = (f"{SAMPLES}/", f"{GENERATIONS}/", "_scae/")
-    foreign = [info.key for info in backend.list("") if not info.key.startswith(ours)]
-    if foreign:
-        raise StoreError(
-            f"{backend.url} is neither empty nor a cache, it holds {foreign[0]}: "
-            "choose another --cache"
-        )
-
-
-def _claim_place(backend: Backend, claimed: dict[str, Any]) -> None:
-    if backend.create(IDENTITY, encode_record(claimed)):
-        return
-    data = require(backend, IDENTITY)
-    if decode_record(data, f"{backend.url}/{IDENTITY}") != claimed:
-        raise PublishConflictError(
-            f"another job is making cache {backend.url} for other data or another row order, or "
-            "died doing so: wait for it, or remove the folder"
-        )
-
-
-def _write_samples(
-    backend: Backend,
-    sample_ids: NDArray[np.uint64],
-    content_ids: NDArray[np.uint64],
-    labels: NDArray[np.int64],
-) -> None:
-    columns: dict[str, NDArray[Any]] = {
-        "sample_id": sample_ids,
-        "content_id": content_ids,
-        "label": labels.astype(np.int32),
-    }
-    backend.write(f"{SAMPLES}/zarr.json", encode_group({}))
-    for name, values in columns.items():
-        spec = _sample_spec(name, len(values))
-        backend.write(spec.metadata_key, encode_metadata(spec))
-        for number in range(spec.num_objects):
-            rows = values[number * spec.object_rows : (number + 1) * spec.object_rows]
-            backend.write(spec.object_key(number), encode_object(spec, number, rows))
-
-
-def _sample_spec(name: str, num_samples: int) -> ArraySpec:
-    dtype, long_name = _SAMPLE_COLUMNS[name]
-    return column_spec(f"{SAMPLES}/{name}", num_samples, dtype, long_name)

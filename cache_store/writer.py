@@ -17,6 +17,7 @@ from cache_store.backend import Backend, open_backend, require
 from cache_store.errors import CacheFormatError, DamagedCacheError
 from cache_store.layout import (
     PLANS,
+    PUBLISHED,
     generation_key,
     plan_key,
     published_key,
@@ -24,9 +25,16 @@ from cache_store.layout import (
     receipts_key,
     record_number,
 )
+from cache_store.leases import is_condemned
 from cache_store.provenance import Provenance
 from cache_store.receipts import COLUMNS, Columns, Receipt
-from cache_store.records import canonical_json, decode_record, encode_record, sha256
+from cache_store.records import (
+    canonical_json,
+    decode_record,
+    encode_record,
+    require_fields,
+    sha256,
+)
 
 ColumnsOf = Callable[[NDArray[np.uint8]], Columns]
 """Given a block's stored maps (B, h, w) uint8, returns its columns."""
@@ -170,7 +178,9 @@ class GenerationWriter:
         return {block: receipt for block, receipt in found.items() if receipt is not None}
 
     def pending(self) -> tuple[int, ...]:
-        """Return the blocks that have no valid receipt."""
+        """Return the blocks that have no valid receipt, none if the generation is published."""
+        if self.backend.length(published_key(self.number)) is not None:
+            return ()
         done = self.receipts()
         return tuple(block for block in range(self.num_blocks) if block not in done)
 
@@ -207,19 +217,29 @@ def read_plan(backend: Backend, number: int) -> dict[str, Any]:
         DamagedCacheError: If the record has changed.
     """
     key = plan_key(number)
-    return decode_record(require(backend, key), f"{backend.url}/{key}")
+    place = f"{backend.url}/{key}"
+    record = decode_record(require(backend, key), place)
+    require_fields(record, number, {"generation", "plan", "writer", "claimed_at"}, place)
+    return record
 
 
 def claim(backend: Backend, plan: GenerationPlan) -> GenerationWriter:
     """Join the unpublished generation of this very plan, else claim the next free number.
 
-    A number belongs to one plan for ever, so blocks of different plans can never mix.
+    A number belongs to one plan for ever, so blocks of different plans can never mix. The latest
+    generation is joined also where a twin has just published it: nothing is pending there.
     """
+    published = {record_number(info.key) or 0 for info in backend.list(PUBLISHED)}
+    latest = max(published, default=0)
     numbers = sorted(filter(None, (record_number(info.key) for info in backend.list(PLANS))))
     for number in reversed(numbers):
+        # Before the plan: a collection marks the plan first and takes the pointer away then.
+        if number != latest and backend.length(published_key(number)) is not None:
+            continue
+        if is_condemned(backend, number):
+            continue
         record = read_plan(backend, number)
-        unpublished = backend.length(published_key(number)) is None
-        if unpublished and GenerationPlan.from_dict(record["plan"]).digest() == plan.digest():
+        if GenerationPlan.from_dict(record["plan"]).digest() == plan.digest():
             return GenerationWriter(backend, number, plan, record["writer"])
     number = numbers[-1] + 1 if numbers else 1
     writer_id = uuid.uuid4().hex

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +17,52 @@ from cache_store.errors import StoreError
 from cache_store.local_backend import LocalBackend
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
-@pytest.fixture(params=["local", "local-nofsync", "memory"])
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Run an S3 server on loopback, with one empty bucket."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    program = Path(sys.executable).with_name("moto_server")
+    process = subprocess.Popen(
+        [program, "-H", "127.0.0.1", "-p", port],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    make_bucket = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", b"", method="PUT")
+    deadline = time.monotonic() + 30
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(make_bucket, timeout=10).close()
+                break
+            except OSError:
+                assert process.poll() is None, "moto_server ended"
+                assert time.monotonic() < deadline, "moto_server did not start"
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-of-tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-tests")
+    return f"s3://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["local", "local-nofsync", "memory", "s3"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "s3":
+        return open_backend(request.getfixturevalue("s3_url"))
     if request.param == "memory":
         return open_backend(f"memory://{request.node.name}")
     return open_backend(tmp_path / "root", fsync=request.param == "local")
@@ -55,6 +103,17 @@ def test_delete_removes_the_object(backend: Backend) -> None:
     assert backend.list("") == []
 
 
+def test_modified_is_the_time_of_the_write_by_the_clock_of_now(backend: Backend) -> None:
+    before = backend.now()
+    backend.write("a/b", b"1")
+    (info,) = backend.list("")
+    after = backend.now()
+    # S3 tells whole seconds, a file system the last tick of its clock.
+    assert before - 0.05 <= info.modified <= after + 0.05
+    assert abs(after - time.time()) < 5
+    assert [info.key for info in backend.list("")] == ["a/b"]
+
+
 def test_local_writes_leave_no_partial_file(tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path)
     backend.write("a/b", b"1")
@@ -75,26 +134,66 @@ def test_local_write_that_fails_names_the_path_and_leaves_nothing(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("landed", [True, False])
+def test_local_create_believes_the_link_not_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, landed: bool
+) -> None:
+    make_link = os.link
+
+    def lose_answer(source: Path, target: Path) -> None:
+        if landed:
+            make_link(source, target)
+        else:
+            target.write_bytes(b"rival")
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(os, "link", lose_answer)
+    backend = LocalBackend(tmp_path)
+    assert backend.create("claim", b"mine") == landed
+    assert backend.read("claim") == (b"mine" if landed else b"rival")
+    assert [path.name for path in tmp_path.iterdir()] == ["claim"]
+
+
+def test_local_create_without_hard_links_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_source: Path, _target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StoreError, match=r"can't link .*claim.*must have hard links"):
+        LocalBackend(tmp_path).create("claim", b"mine")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_scheme_is_refused_by_name() -> None:
-    with pytest.raises(StoreError, match="got ftp://"):
-        open_backend("ftp://host/cache")
+    with pytest.raises(StoreError, match=r"got ftp://$"):
+        open_backend("ftp://user:password@host/cache")
 
 
-def _claim(root: str, name: int, queue: multiprocessing.Queue[int]) -> None:
-    backend = open_backend(root)
-    won = sum(backend.create(f"claims/{i}", b"%d" % name) for i in range(100))
-    queue.put(won)
+CLAIMS = """
+import sys, time
+from cache_store.backend import open_backend
+url, name, start = sys.argv[1:]
+backend = open_backend(url)
+time.sleep(max(0.0, float(start) - time.time()))
+print(sum(backend.create(f"claims/{number}", name.encode()) for number in range(100)))
+"""
 
 
-def test_of_several_processes_exactly_one_creates_each_key(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    queue: multiprocessing.Queue[int] = context.Queue()
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_of_several_processes_exactly_one_creates_each_key(
+    request: pytest.FixtureRequest, tmp_path: Path, place: str
+) -> None:
+    url = str(tmp_path) if place == "local" else request.getfixturevalue("s3_url")
+    start = time.time() + 1  # for all at once
     processes = [
-        context.Process(target=_claim, args=(str(tmp_path), name, queue)) for name in range(3)
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", CLAIMS, url, name, str(start)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "two", "three")
     ]
-    for process in processes:
-        process.start()
-    wins = [queue.get(timeout=60) for _ in processes]
-    for process in processes:
-        process.join()
+    wins = [int(process.communicate(timeout=60)[0]) for process in processes]
     assert sum(wins) == 100

@@ -11,6 +11,7 @@ import pytest
 import xarray
 import zarr
 
+from cache_store import publish as publish_module
 from cache_store.errors import (
     CacheFormatError,
     CacheMismatchError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cache_store.generation import Generation
+    from cache_store.receipts import Receipt
     from cache_store.writer import GenerationPlan
 
     Publish = Callable[..., Generation]
@@ -343,3 +345,54 @@ def test_importing_the_store_loads_neither_torch_nor_dask() -> None:
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_twin_with_other_probabilities_cannot_change_what_is_published(
+    tmp_path: Path,
+    make_store: MakeStore,
+    make_plan: MakePlan,
+    formula_maps: Maps,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first publishes while the second, on another kind of device, is half-way through."""
+    store = make_store(tmp_path / "c")
+    writer = store.begin(make_plan())
+    twin = GenerationWriter.attach(store.url, writer.number)
+
+    def write_all(target: GenerationWriter, probability: float) -> None:
+        def columns(maps: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+            ones = np.ones(len(maps), np.float32)
+            return {"gain": ones, "floor": ones, "probability": ones * np.float32(probability)}
+
+        for block in range(target.num_blocks):
+            target.write_block(block, formula_maps(*target.block_range(block)), columns, ())
+
+    write_all(writer, 0.5)
+    real = publish_module._complete_receipts
+    pending = [writer]
+
+    def overtaken(target: GenerationWriter) -> dict[int, Receipt] | None:
+        receipts = real(target)
+        if target is twin and pending:
+            first = pending.pop()
+            write_all(first, 0.5)
+            store.publish(first)
+        return receipts
+
+    monkeypatch.setattr(publish_module, "_complete_receipts", overtaken)
+    write_all(twin, 0.25)
+    generation = store.publish(twin)
+    assert generation.verify().ok
+    np.testing.assert_array_equal(generation.column("probability"), np.full(20, 0.5, np.float32))
+
+
+def test_publish_does_not_list_damaged_samples_as_right(
+    tmp_path: Path, make_store: MakeStore, publish: Publish
+) -> None:
+    store = make_store(tmp_path / "c")
+    publish(store)
+    path = tmp_path / "c" / "samples/label/c/0"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedCacheError, match=r"samples/label/c/0 .* run 'scae cache repair"):
+        publish(store, weights="1")
+    assert store.generations() == (1,)

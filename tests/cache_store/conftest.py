@@ -1,0 +1,110 @@
+"""What the reliability runs share: a process to kill, and a log that lets long runs be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+
+class Child:
+    """A process that does jobs on caches; see child_writer.py."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(HERE / "child_writer.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, **job: Any) -> None:  # noqa: ANN401
+        """Hand over a job and don't wait."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(job, default=str) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the answer to the oldest job."""
+        assert self._process.stdout is not None
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        assert "error" not in answer, answer["trace"]
+        return answer
+
+    def run(self, **job: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Do one job and return its answer."""
+        self.start(**job)
+        return self.answer()
+
+    def stop(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.terminate()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def make_child() -> Iterator[Callable[[], Child]]:
+    """Start child processes that end with the module's last test."""
+    started: list[Child] = []
+
+    def make() -> Child:
+        started.append(Child())
+        return started[-1]
+
+    yield make
+    for child in started:
+        child.stop()
+
+
+@pytest.fixture(scope="module")
+def child(make_child: Callable[[], Child]) -> Child:
+    """Start one child process for the module."""
+    return make_child()
+
+
+class TortureLog:
+    """Cases of a long run that have passed, one a line, so that a rerun does only the rest."""
+
+    def __init__(self, part: str) -> None:
+        digest = hashlib.sha256()
+        for path in sorted([*(ROOT / "cache_store").glob("*.py"), *HERE.glob("*.py")]):
+            digest.update(path.read_bytes())
+        folder = ROOT / ".torture"
+        folder.mkdir(exist_ok=True)
+        self._part = part
+        self._passed = folder / f"{part}-{digest.hexdigest()[:12]}.passed"
+        self._result = folder / f"{part}.result"
+
+    def todo(self, cases: Sequence[str]) -> Iterator[str]:
+        """Yield each case that has not passed with this code; asking for the next one passes it."""
+        done = set(self._passed.read_text().split("\n")) if self._passed.exists() else set()
+        with self._passed.open("a") as file:
+            for case in cases:
+                if case not in done:
+                    yield case
+                    file.write(f"{case}\n")
+                    file.flush()
+        now = datetime.now(UTC).isoformat(timespec="minutes")
+        self._result.write_text(f"{now} {self._part}: all {len(cases)} cases passed\n")
+
+
+@pytest.fixture
+def open_torture_log() -> Callable[[str], TortureLog]:
+    """Open the log of one part of the long runs."""
+    return TortureLog
