@@ -1,55 +1,21 @@
-"""`scae cache`: look into a cache."""
-
-import json
-from typing import Any
+"""`scae cache`: the commands about one cache."""
 
 import click
 
-from cli.commands import UserErrorCommand
+from cli.lazy_group import LazyGroup
+
+COMMANDS = {
+    "info": ("cli.cache_info", "info_command", "Say what it holds and what that is from."),
+    "ls": ("cli.cache_ls", "ls_command", "List its generations, a line each."),
+    "verify": ("cli.cache_verify", "verify_command", "Check every byte of it."),
+    "repair": ("cli.cache_repair", "repair_command", "Compute again what is damaged."),
+    "gc": ("cli.cache_gc", "gc_command", "Remove old generations and leftovers."),
+    "export": ("cli.cache_export", "export_command", "Write a generation as one .npz file."),
+    "diff": ("cli.cache_diff", "diff_command", "Say how far two generations lie apart."),
+}
+"""Command -> its module, its function, and its line in the list of commands."""
 
 
-@click.group("cache")
+@click.group("cache", cls=LazyGroup, lazy_commands=COMMANDS)
 def cache_group() -> None:
-    """Look into a cache."""
-
-
-@cache_group.command("info", cls=UserErrorCommand)
-@click.argument("cache", metavar="CACHE")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def info_command(*, cache: str, as_json: bool) -> None:
-    """Say what CACHE holds: its data, its generations, and what each was made from.
-
-    \b
-    Example:
-      scae cache info maps.zarr
-    """  # noqa: D301  # click wants the character, not two
-    from cache_store.info import cache_info
-
-    info = cache_info(cache)
-    click.echo(json.dumps(info) if as_json else "\n".join(_lines(info)))
-
-
-def _lines(info: dict[str, Any]) -> list[str]:
-    lines = [
-        f"cache        {info['url']}",
-        f"data         {info['data']}, {info['num_samples']} samples, "
-        f"fingerprint {info['fingerprint'][:12]}",
-    ]
-    if not info["generations"]:
-        lines.append("generations  none published yet: run 'scae refresh'")
-    for generation in info["generations"]:
-        made = generation["provenance"]
-        epoch = "" if made["epoch"] is None else f", after epoch {made['epoch']}"
-        height, width = generation["map_shape"]
-        lines += [
-            f"generation   {generation['number']}, published {generation['published_at']}",
-            f"  maps       {height}x{width} uint8, {generation['bytes']:,} bytes stored, "
-            f"{generation['flat']} flat, {generation['skipped']} skipped",
-            f"  from       {made['network']} layer {made['target_layer']}, weights "
-            f"{made['weights']} {made['weights_digest'][:12]}{epoch}",
-            f"  images     {made['size']}x{made['size']}, {made['precision']} on "
-            f"{made['device_type']}, batches of {made['batch_size']}",
-            f"  digest     {generation['digest'][:12]}, written with "
-            + ", ".join(f"{name} {number}" for name, number in generation["software"].items()),
-        ]
-    return lines
+    """Look into a cache, check it, repair it, tidy up."""

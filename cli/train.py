@@ -23,6 +23,7 @@ from cli.commands import UserErrorCommand, progress_bars
 @click.option(
     "--cache", metavar="URL", help="Cache of maps. [default: maps.zarr in the run folder]"
 )
+@click.option("--accept-stale", is_flag=True, help="Use maps of images that have changed since.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint, if there is one.")
 def train_command(
     *,
@@ -31,6 +32,7 @@ def train_command(
     run: Path,
     cache: str | None,
     resume: bool,
+    accept_stale: bool,
     **short: Any,  # noqa: ANN401  # click hands over what is declared
 ) -> None:
     """Train a network whose images are erased where its own maps say the object is.
@@ -53,7 +55,13 @@ def train_command(
     loaded = load_recipe(recipe, [*words, *overrides])
     with stop_on_signals() as stop, progress_bars() as bars:
         options = TrainOptions(
-            run=run, cache=cache, resume=resume, log=click.echo, progress=bars, stop=stop
+            run=run,
+            cache=cache,
+            resume=resume,
+            accept_stale=accept_stale,
+            log=click.echo,
+            progress=bars,
+            stop=stop,
         )
         train(loaded, options)
 

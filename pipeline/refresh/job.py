@@ -100,6 +100,7 @@ def open_or_create(plan: RefreshPlan, data: ImageData) -> SaliencyStore:
         labels=data.labels,
         fingerprint=data.fingerprint,
         data=data.name,
+        deep=data.deep,
         fsync=plan.options.fsync,
     )
 

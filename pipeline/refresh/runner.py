@@ -63,7 +63,7 @@ class BlockRunner:
         built = built or plan.network.build()
         _check_unchanged("data set", data.fingerprint, provenance.fingerprint)
         _check_unchanged("weights", built.weights_digest, provenance.weights_digest)
-        self._data = _in_cache_order(data, plan.cache)
+        self.data = _in_cache_order(data, plan.cache)
         self._device = torch.device(provenance.device_type)
         layout = torch.channels_last if provenance.channels_last else torch.contiguous_format
         self._layout = layout
@@ -82,6 +82,26 @@ class BlockRunner:
             NetworkError: If the network gives no finite logits, naming a sample.
             Stopped: If `stop` says so between two batches; the block leaves no receipt.
         """
+        maps_Rhw, probability_R, result = self.compute(block, stop)
+        with _timed(result, "write"):
+            columns = self._columns_of(probability_R)
+            receipt = writer.write_block(block.number, maps_Rhw, columns, result.skipped)
+        result.num_flat = int(np.count_nonzero(receipt.columns["gain"] == 0))
+        return result
+
+    def compute(
+        self, block: Block, stop: StopRequested = lambda: False
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], BlockResult]:
+        """Compute one block and write nothing.
+
+        Returns:
+            Maps (R, h, w) uint8, probabilities (R,) float32, and what else there is to tell.
+
+        Raises:
+            ImageReadError: If an image can't be read and `on_error` is 'raise'.
+            NetworkError: If the network gives no finite logits, naming a sample.
+            Stopped: If `stop` says so between two batches.
+        """
         result = BlockResult(block.number, len(block))
         height, width = self.plan.generation.map_shape
         maps_Rhw = np.zeros((len(block), height, width), np.uint8)
@@ -97,27 +117,23 @@ class BlockRunner:
             maps_Rhw[part][unreadable_B] = 0
             skipped += [rows.start + int(i) for i in np.flatnonzero(unreadable_B)]
         result.skipped = tuple(skipped)
-        with _timed(result, "write"):
-            columns = self._columns_of(probability_R)
-            receipt = writer.write_block(block.number, maps_Rhw, columns, result.skipped)
-        result.num_flat = int(np.count_nonzero(receipt.columns["gain"] == 0))
-        return result
+        return maps_Rhw, probability_R, result
 
     def _decode(self, rows: range, result: BlockResult) -> tuple[Tensor, NDArray[np.bool_]]:
         provenance, options = self.plan.generation.provenance, self.plan.options
         with _timed(result, "decode"):
             if options.on_error == "skip":
                 return read_resized(
-                    self._data, rows, provenance.size, options.decode_threads, on_error="skip"
+                    self.data, rows, provenance.size, options.decode_threads, on_error="skip"
                 )
-            images = read_resized(self._data, rows, provenance.size, options.decode_threads)
+            images = read_resized(self.data, rows, provenance.size, options.decode_threads)
             return images, np.zeros(len(rows), np.bool_)
 
     def _explain(
         self, images_BCHW: Tensor, rows: range, result: BlockResult
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         with _timed(result, "network"):
-            labels = torch.from_numpy(self._data.labels[rows.start : rows.stop].copy())
+            labels = torch.from_numpy(self.data.labels[rows.start : rows.stop].copy())
             # A short batch would be summed in another order on another number of threads: fill up.
             missing = self.plan.generation.provenance.batch_size - len(rows)
             fill = torch.arange(len(rows) + missing).clamp_max(len(rows) - 1)
@@ -130,7 +146,7 @@ class BlockRunner:
                     maps_Bhw, logits_BK = self._grad_cam.maps_and_logits(inputs, labels_B)
                 except NetworkError as error:
                     raise NetworkError(
-                        f"{error} (in the batch from {self._data.describe(rows[0])})"
+                        f"{error} (in the batch from {self.data.describe(rows[0])})"
                     ) from error
             probability_B = logits_BK.softmax(1).gather(1, labels_B[:, None])[:, 0]
             kept = slice(len(rows))
