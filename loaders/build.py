@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cache_store.backend import is_object_url
 from loaders.batches import Batch, BatchKey
 from loaders.image_data import ImageData
 from loaders.map_style_data import MapStyle
@@ -52,7 +53,12 @@ class ScaeLoader:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader)
+        return self._renewing(iter(self._loader))
+
+    def _renewing(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.dataset.maps.renew_lease()
+            yield batch
 
 
 class _ByKey(Dataset[Batch]):
@@ -81,8 +87,11 @@ def build_loader(
     world_size: int = 1,
     pin_memory: bool = False,
     start_method: Literal["fork", "spawn", "forkserver"] | None = None,
+    accept_stale: bool = False,
 ) -> ScaeLoader:
     """Make the training loader.
+
+    Rank 0 holds a lease on the generation in use, so that no collection takes it away.
 
     Args:
         data: An `ImageData` (from `open_data`), or any map-style data set of (image, label).
@@ -98,14 +107,26 @@ def build_loader(
         rank: This process among `world_size`.
         world_size: Processes that share an epoch.
         pin_memory: Put batches into pinned memory, for GPUs.
-        start_method: How workers start; None is PyTorch's choice.
+        start_method: How workers start; None is PyTorch's choice, forkserver for object stores.
+        accept_stale: Use the maps of images that have changed since, and say so in the log.
 
     Raises:
         CacheMismatchError: If the cache was made for other data.
         CacheNotFoundError: If a cache is named and there is none, or nothing in it.
         OptionError: If an option is outside its range.
     """
-    dataset = ScaeDataset(data, cache, policy, transform, seed=seed, generation=generation)
+    if start_method is None and cache is not None and is_object_url(str(cache)):
+        start_method = "forkserver"  # a forked child of an object store's client hangs
+    dataset = ScaeDataset(
+        data,
+        cache,
+        policy,
+        transform,
+        seed=seed,
+        generation=generation,
+        accept_stale=accept_stale,
+        lease=rank == 0,
+    )
     batches = EpochBatches(
         len(dataset),
         batch_size,

@@ -3,20 +3,33 @@
 Legend: B samples of a batch, N samples of the data set, h, w height and width of a map.
 """
 
+import logging
 import os
+import socket
+import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_store.errors import CacheNotFoundError, ScaeError
 from cache_store.generation import Generation
-from cache_store.identity import match_rows
+from cache_store.identity import match_rows, require_same_depth
+from cache_store.leases import Lease
 from cache_store.resident import ResidentMaps
 from cache_store.store import SaliencyStore
 from loaders.batches import NO_GENERATION
 from loaders.gains import exact_gains
 from loaders.image_data import ImageData
+
+LEASE_SECONDS = 600.0
+"""How long a job's lease holds: through a validation, during which no batch renews it."""
+RENEW_SECONDS = 60.0
+"""Shortest time between two renewals."""
+
+logger = logging.getLogger("scae")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +54,32 @@ class MapSource:
         data: The data set; its samples find their rows by id, whatever the cache's order.
         cache: Path or URL of the cache; None for no maps at all.
         size: Side in pixels of the whole image at the network's input.
+        accept_stale: Use the maps of images that have changed since, and say so in the log.
+        lease: Whether this process keeps the generation in use from being collected.
     """
 
-    def __init__(self, data: ImageData, cache: str | Path | None, size: int) -> None:
+    def __init__(
+        self,
+        data: ImageData,
+        cache: str | Path | None,
+        size: int,
+        *,
+        accept_stale: bool = False,
+        lease: bool = False,
+    ) -> None:
         self._data = data
         self._cache = None if cache is None else str(cache)
         self._size = size
+        self._accept_stale = accept_stale
+        self._leasing = lease
+        self._lease: Lease | None = None
+        self._renewed = 0.0
         self._opened: tuple[int, int, ResidentMaps, Generation] | None = None
-        self._rows_N: NDArray[np.int64] | None = None
+        self._matched = False
+        self._rows_N: NDArray[np.int64] | None = None  # None: the cache's own order
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_opened": None}
+        return {**self.__dict__, "_opened": None, "_leasing": False, "_lease": None}
 
     def latest(self) -> int:
         """Return the number of the newest generation, 0 without a cache.
@@ -72,8 +100,22 @@ class MapSource:
             CacheMismatchError: If the cache was made for other data.
             CacheNotFoundError: If there is no such generation.
         """
+        if self._leasing:
+            self._hold(generation)
         if generation != NO_GENERATION:
             self._open(generation)
+
+    def check_latest(self) -> int:
+        """Do the same with the newest generation and return its number, 0 without a cache."""
+        while True:
+            number = self.latest()
+            try:
+                self.check(number)
+            except CacheNotFoundError:
+                if self.latest() == number:
+                    raise
+                continue  # collected before it was leased: newer ones have been published
+            return number
 
     def fetch(self, generation: int, indices_B: NDArray[np.int64]) -> MapBatch:
         """Return the maps of some samples; flat ones if `generation` is 0."""
@@ -92,21 +134,71 @@ class MapSource:
         """Return the generation's nearest classes, (K, 5) int32, -1 for none."""
         return self._open(generation)[1].class_neighbours
 
+    def renew_lease(self) -> None:
+        """Renew the lease if that is due; cheap enough for every batch."""
+        if self._lease is None or time.monotonic() - self._renewed < RENEW_SECONDS:
+            return
+        self._renewed = time.monotonic()
+        try:
+            self._lease.renew()
+        except CacheNotFoundError as error:
+            self._lease = None
+            logger.warning("the lease had ended; the maps already open are used: %s", error)
+        except (ScaeError, OSError) as error:  # it holds for a while yet: tried again soon
+            logger.warning("the lease on cache %s was not renewed: %s", self._cache, error)
+
+    def _hold(self, number: int) -> None:
+        """Lease a generation instead of the one so far."""
+        if number == NO_GENERATION or self._cache is None:
+            if self._lease is not None:
+                self._lease.release()
+            self._lease = None
+        elif self._lease is not None and self._lease.held:
+            self._lease.move(number)
+        else:
+            owner = f"process {os.getpid()} on {socket.gethostname()}"
+            store = SaliencyStore.open(self._cache)
+            self._lease = store.lease(number, owner=owner, seconds=LEASE_SECONDS)
+            # Also at the interpreter's exit; a killed process' lease ends by itself.
+            weakref.finalize(self, self._lease.release)
+        self._renewed = time.monotonic()
+
     def _open(self, number: int) -> tuple[ResidentMaps, Generation]:
         opened = self._opened
         if opened is not None and opened[:2] == (os.getpid(), number):
             return opened[2], opened[3]
-        generation = SaliencyStore.open(self._cache or "").generation(number)
-        rows_N = match_rows(
-            generation.sample_ids,
-            generation.content_ids,
-            self._data.sample_ids,
-            self._data.content_ids,
-            place=str(self._cache),
-            cure=f"make one for {self._data.name} with 'scae refresh --cache' and another folder",
-        )
-        same_order = np.array_equal(rows_N, np.arange(len(rows_N)))
-        self._rows_N = None if same_order else rows_N
+        store = SaliencyStore.open(self._cache or "")
+        require_same_depth(store.url, cache=store.identity.deep, data=self._data.deep)
+        generation = store.generation(number)
+        if not self._matched:  # samples are the same for all generations of a cache
+            rows_N = self._match(store, generation)
+            same_order = np.array_equal(rows_N, np.arange(len(rows_N)))
+            self._rows_N = None if same_order else rows_N
+            self._matched = True
         resident = generation.resident()
         self._opened = (os.getpid(), number, resident, generation)
         return resident, generation
+
+    def _match(self, store: SaliencyStore, generation: Generation) -> NDArray[np.int64]:
+        data, made = self._data, generation.provenance
+
+        def differences() -> str:
+            return store.identity.differences(
+                data=data.name,
+                num_samples=len(data),
+                fingerprint=data.fingerprint,
+                classes=(generation.labels, data.labels),
+            )
+
+        return match_rows(
+            generation.sample_ids,
+            generation.content_ids,
+            data.sample_ids,
+            data.content_ids,
+            place=store.url,
+            cure=f"make one with 'scae refresh --data {data.name} --network {made.network}"
+            f"{' --deep' if store.identity.deep else ''} --cache' and another folder",
+            accept_stale=self._accept_stale,
+            describe=data.describe,
+            differences=differences,
+        )

@@ -40,6 +40,9 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
             `build_transform`.
         seed: The run's seed; with epoch and index it decides everything random.
         generation: Generation to begin with; 0 for none yet, None for the newest.
+        accept_stale: Use the maps of images that have changed since, and say so in the log.
+        lease: Whether this process keeps the generation in use from being collected; one process
+            a job is enough. Call `maps.renew_lease()` as batches pass.
 
     Raises:
         CacheNotFoundError: If a cache is named and there is none, or nothing in it.
@@ -55,10 +58,14 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
         *,
         seed: int = 0,
         generation: int | None = None,
+        accept_stale: bool = False,
+        lease: bool = False,
     ) -> None:
         self.data = base if isinstance(base, ImageData) else MapStyleData(base)
         self.policy = policy
-        self.maps = MapSource(self.data, cache, transform.size)
+        self.maps = MapSource(
+            self.data, cache, transform.size, accept_stale=accept_stale, lease=lease
+        )
         self._transform = transform
         self._seed = seed
         self._partners = PartnerTable(self.data.labels, self.data.num_classes)
@@ -91,10 +98,12 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
         """
         if self.policy is not None:
             self.policy.lam(epoch)
-        number = self.maps.latest() if generation is None else generation
-        self.maps.check(number)
-        self._now[0], self._now[1] = epoch, number
-        return number
+        if generation is None:
+            generation = self.maps.check_latest()
+        else:
+            self.maps.check(generation)
+        self._now[0], self._now[1] = epoch, generation
+        return generation
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return one image (3, S, S) float32 and its label."""

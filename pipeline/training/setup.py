@@ -57,8 +57,13 @@ class RunParts:
     """Path or URL of the cache."""
 
 
-def build_parts(recipe: Recipe, cache: str | Path) -> RunParts:
+def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False) -> RunParts:
     """Open the data and build the network, optimiser and loader of a run.
+
+    Args:
+        recipe: The recipe.
+        cache: Path or URL of the cache.
+        accept_stale: Use the maps of images that have changed since.
 
     Raises:
         DataError: If the data can't be opened.
@@ -88,7 +93,7 @@ def build_parts(recipe: Recipe, cache: str | Path) -> RunParts:
             weight_decay=recipe.train.weight_decay,
         ),
         policy=policy,
-        loader=_loader(recipe, train_data, built, policy, size, cache),
+        loader=_loader(recipe, train_data, built, policy, size, cache, accept_stale),
         size=size,
         device=device,
         bf16=native_bf16(device.type) if precision == "auto" else precision == "bf16",
@@ -145,6 +150,7 @@ def _loader(
     policy: ScaePolicy | None,
     size: int,
     cache: str | Path,
+    accept_stale: bool,  # noqa: FBT001  # private, called once
 ) -> ScaeLoader:
     crop = recipe.data.crop
     padded = crop == "pad" or (crop == "auto" and size <= SMALL_SIDE)
@@ -161,4 +167,5 @@ def _loader(
         num_workers=workers,
         seed=recipe.seed,
         generation=NO_GENERATION,
+        accept_stale=accept_stale,
     )

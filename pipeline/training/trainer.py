@@ -37,6 +37,8 @@ class TrainOptions:
     """Cache to read and write, None for one in the run folder."""
     resume: bool = False
     """Go on from the newest checkpoint in the run folder, if there is one."""
+    accept_stale: bool = False
+    """Use the maps of images that have changed since; a warning says how many."""
     log: Log = print
     """Called with each line for the user."""
     progress: Progressing = lambda _label: lambda _done, _total: None
@@ -64,7 +66,8 @@ def train(recipe: Recipe, options: TrainOptions) -> RunFolder:
         )
     folder.make()
     torch.manual_seed(recipe.seed)
-    parts = build_parts(recipe, options.cache or folder.cache)
+    cache = options.cache or folder.cache
+    parts = build_parts(recipe, cache, accept_stale=options.accept_stale)
     progress = Progress(epoch=-1, generation=_first_generation(parts, options.log))
     if checkpoints:
         network, optimizer = parts.built.module, parts.optimizer
