@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 RECIPE ?= recipes/shapes.toml
 RUN ?= runs/shapes
 
-.PHONY: help setup train test lint format types check clean
+.PHONY: help setup train test torture lint format types check clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ train: $(STAMP) ## Run the main job: maps, training, refreshes, report (RECIPE=f
 
 test: $(STAMP) ## Run the tests (under 12 minutes on 2 cores)
 	$(PY) -m pytest -m "not torture and not gpu" $(ARGS)
+
+torture: $(STAMP) ## Run the long reliability runs; stopped ones go on (under 60 minutes)
+	$(PY) -m pytest -m torture -p no:cacheprovider -o faulthandler_timeout=0 $(ARGS)
+	@cat .torture/*.result
 
 lint: $(STAMP) ## Check style with ruff
 	$(PY) -m ruff check .
