@@ -223,8 +223,13 @@ class SaliencyStore:
         self._check_writable()
         return collect(self._backend, keep=keep, dry_run=dry_run, grace_seconds=grace_seconds)
 
-    def begin(self, plan: GenerationPlan) -> GenerationWriter:
+    def begin(self, plan: GenerationPlan, *, anew: bool = False) -> GenerationWriter:
         """Claim a number for a plan, or take up the unfinished generation of that plan.
+
+        Args:
+            plan: What will be made.
+            anew: Make it also if the latest generation is of this very plan; False joins that
+                one, which has nothing pending.
 
         Raises:
             StoreError: If the store was opened read-only.
@@ -239,7 +244,7 @@ class SaliencyStore:
             deep=self.identity.deep,
         )
         self.identity.require(identity, self.url)
-        return claim(self._backend, plan)
+        return claim(self._backend, plan, join_latest=not anew)
 
     def publish(
         self, writer: GenerationWriter, class_neighbours: NDArray[np.int32] | None = None

@@ -223,14 +223,15 @@ def read_plan(backend: Backend, number: int) -> dict[str, Any]:
     return record
 
 
-def claim(backend: Backend, plan: GenerationPlan) -> GenerationWriter:
+def claim(backend: Backend, plan: GenerationPlan, *, join_latest: bool = True) -> GenerationWriter:
     """Join the unpublished generation of this very plan, else claim the next free number.
 
     A number belongs to one plan for ever, so blocks of different plans can never mix. The latest
-    generation is joined also where a twin has just published it: nothing is pending there.
+    generation is joined also where a twin has just published it, if `join_latest`: nothing is
+    pending there.
     """
     published = {record_number(info.key) or 0 for info in backend.list(PUBLISHED)}
-    latest = max(published, default=0)
+    latest = max(published, default=0) if join_latest else 0
     numbers = sorted(filter(None, (record_number(info.key) for info in backend.list(PLANS))))
     for number in reversed(numbers):
         # Before the plan: a collection marks the plan first and takes the pointer away then.
@@ -252,5 +253,7 @@ def claim(backend: Backend, plan: GenerationPlan) -> GenerationWriter:
         }
     )
     if not backend.create(plan_key(number), record_bytes):
-        return claim(backend, plan)  # another job took that number meanwhile
+        return claim(
+            backend, plan, join_latest=join_latest
+        )  # another job took that number meanwhile
     return GenerationWriter(backend, number, plan, writer_id)

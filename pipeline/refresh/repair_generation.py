@@ -15,9 +15,9 @@ from cache_store.arrays import ArraySpec, decode_object, encode_object
 from cache_store.backend import Backend
 from cache_store.errors import DamagedCacheError
 from cache_store.generation import Generation
-from cache_store.layout import ROOT_METADATA, SAMPLES
+from cache_store.layout import IDENTITY, ROOT_METADATA, SAMPLES
 from cache_store.manifest import Manifest
-from cache_store.mend import array_specs, put_listed
+from cache_store.mend import array_specs, mend_identity, put_listed
 from cache_store.receipts import Columns
 from cache_store.store import SaliencyStore
 from cache_store.writer import ColumnsOf
@@ -54,6 +54,7 @@ class GenerationRepair:
         self.backend = backend
         self.manifest = manifest
         self.damaged = damaged & manifest.objects.keys()
+        self._identity_is_damaged = IDENTITY in damaged
         self.repaired: list[str] = []
         self.hopeless: dict[str, str] = {}
         self.different: list[str] = []
@@ -85,6 +86,8 @@ class GenerationRepair:
         else:
             self._put_samples(needs_data)
             if self._order_is_known():
+                if self._identity_is_damaged:
+                    mend_identity(self.backend)  # without it no store opens to compute blocks
                 self._put_blocks(progress)
                 self._put_neighbours()
             else:
@@ -106,7 +109,7 @@ class GenerationRepair:
 
     def publish(self, store: SaliencyStore) -> Generation:
         """Publish a generation of the intact shards and the recomputed ones."""
-        writer = store.begin(self._at_hand.plan)
+        writer = store.begin(self._at_hand.plan, anew=True)
         for number in writer.pending():
             maps_Rhw, probability_R = self._block_values(number)
             columns = _columns_of(probability_R, self.manifest.plan.provenance.size)
