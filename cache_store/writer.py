@@ -253,7 +253,6 @@ def claim(backend: Backend, plan: GenerationPlan, *, join_latest: bool = True) -
         }
     )
     if not backend.create(plan_key(number), record_bytes):
-        return claim(
-            backend, plan, join_latest=join_latest
-        )  # another job took that number meanwhile
+        # Another job took that number meanwhile.
+        return claim(backend, plan, join_latest=join_latest)
     return GenerationWriter(backend, number, plan, writer_id)
