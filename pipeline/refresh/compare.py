@@ -17,6 +17,7 @@ from loaders.gains import axis_weights, exact_gains
 from loaders.lookup import SaliencyField
 from loaders.view_batch import ViewBatch
 from pipeline.errors import RefreshError
+from pipeline.refresh.map_sample import read_maps, sample_rows
 
 Progress = Callable[[int, int], None]
 
@@ -54,6 +55,8 @@ class MapComparison:
     """Side in pixels of the image that the densities are over."""
     num_common: int
     """Samples in both."""
+    num_compared: int
+    """Samples whose maps were compared: all in both, unless a sample was asked for."""
     num_first_only: int
     """Samples without a row in the second."""
     num_second_only: int
@@ -82,6 +85,7 @@ def compare_generations(
     *,
     lam: float = 2.0,
     num_worst: int = 10,
+    sample: int | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> MapComparison:
     """Compare the maps of the samples that two generations share, whatever their order.
@@ -91,6 +95,7 @@ def compare_generations(
         second: Another one, of the same cache or not.
         lam: Guidance strength of Eq. 4, finite.
         num_worst: How many samples to name.
+        sample: Compare that many maps at most, chosen by `map_sample`; None for all.
         progress: Called with samples done and samples in all.
 
     Raises:
@@ -99,8 +104,8 @@ def compare_generations(
     """
     if not math.isfinite(lam):
         raise RefreshError(f"lambda must be finite, got {lam}")
-    one, two = _match(first, second)
-    size, num = first.provenance.size, len(one.rows)
+    one, two, num = _match(first, second, sample)
+    size = first.provenance.size
     tv_M = _tv_distances(one, two, size, lam, progress)
     correlation_M = rank_correlations(one.maps, two.maps)
     moved_M = peaks_moved(one.maps, two.maps)
@@ -120,6 +125,7 @@ def compare_generations(
         lam=lam,
         size=size,
         num_common=num,
+        num_compared=len(one.rows),
         num_first_only=len(first) - num,
         num_second_only=len(second) - num,
         num_equal=int((one.maps == two.maps).all((1, 2)).sum()),
@@ -153,8 +159,8 @@ class _Side:
         return gains_N[self.rows], floors_N[self.rows]
 
 
-def _match(first: Generation, second: Generation) -> tuple[_Side, _Side]:
-    """Find the rows of the samples that both have, in the first one's order."""
+def _match(first: Generation, second: Generation, sample: int | None) -> tuple[_Side, _Side, int]:
+    """Find rows of samples that both have, in the first one's order, and how many there are."""
     shapes = [one.manifest.plan.map_shape for one in (first, second)]
     if shapes[0] != shapes[1]:
         (h, w), (other_h, other_w) = shapes
@@ -162,17 +168,23 @@ def _match(first: Generation, second: Generation) -> tuple[_Side, _Side]:
             f"maps of {first!r} are {h}x{w}, those of {second!r} {other_h}x{other_w}: "
             "only maps of one shape can be compared"
         )
-    ids_M, first_M, second_M = np.intersect1d(
-        first.sample_ids, second.sample_ids, assume_unique=True, return_indices=True
-    )
-    if not len(ids_M):
-        raise RefreshError(f"{first!r} and {second!r} have no sample in common")
-    order_M = np.argsort(first_M)
+    if first.url == second.url:  # the rows of a cache are the same samples in every generation
+        num = len(first)
+        first_M = second_M = sample_rows(num, sample)
+    else:
+        ids_M, first_M, second_M = np.intersect1d(
+            first.sample_ids, second.sample_ids, assume_unique=True, return_indices=True
+        )
+        num = len(ids_M)
+        if not num:
+            raise RefreshError(f"{first!r} and {second!r} have no sample in common")
+        chosen_M = np.argsort(first_M)[sample_rows(num, sample)]
+        first_M, second_M = first_M[chosen_M], second_M[chosen_M]
     one, two = (
-        _Side(side, rows_M[order_M], np.asarray(side.saliency[:])[rows_M[order_M]])
+        _Side(side, rows_M, read_maps(side, rows_M))
         for side, rows_M in ((first, first_M), (second, second_M))
     )
-    return one, two
+    return one, two, num
 
 
 def average_ranks(maps_BC: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -73,3 +73,23 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z_95 / (1 + z2 / trials) * sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     return centre - half, centre + half
+
+
+def map_entropies(maps_Nhw: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return how evenly each map spreads over its cells, 0 = one cell, 1 = all alike.
+
+    Shannon's entropy of the map divided by its sum, over the logarithm of the number of cells.
+
+    Args:
+        maps_Nhw: (N, h, w) uint8.
+
+    Returns:
+        (N,) float64 in [0, 1], NaN for a flat map (all cells equal).
+    """
+    cells_NC = maps_Nhw.reshape(len(maps_Nhw), -1).astype(np.float64)
+    flat_N = cells_NC.max(1) == cells_NC.min(1)
+    shares_NC = cells_NC[~flat_N] / cells_NC[~flat_N].sum(1, keepdims=True)
+    logs_NC = np.log(shares_NC, out=np.zeros_like(shares_NC), where=shares_NC > 0)
+    entropies_N = np.full(len(maps_Nhw), np.nan)
+    entropies_N[~flat_N] = -(shares_NC * logs_NC).sum(1) / np.log(max(cells_NC.shape[1], 2))
+    return entropies_N
