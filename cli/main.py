@@ -8,6 +8,7 @@ COMMANDS = {
     "refresh": ("cli.refresh", "refresh_command", "Make the saliency maps of a data set."),
     "train": ("cli.train", "train_command", "Train a network that erases by its own maps."),
     "preview": ("cli.preview", "preview_command", "Draw images, maps and sampled rectangles."),
+    "bench": ("cli.bench", "bench_group", "Time the product beside rivals and limits."),
     "cache": ("cli.cache", "cache_group", "Look into a cache, check it, repair it, tidy up."),
 }
 """Command -> its module, its function, and its line in the list of commands."""

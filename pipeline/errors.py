@@ -21,3 +21,7 @@ class Stopped(ScaeError, RuntimeError):  # noqa: N818  # a request that was obey
 
 class TrainingError(ScaeError, RuntimeError):
     """Raised when training can't go on."""
+
+
+class BenchError(ScaeError, ValueError):
+    """Raised when a benchmark can't be run as asked, or its contenders disagree."""

@@ -17,6 +17,7 @@ FLOORS = (
     "pipeline.saliency",
     "pipeline.refresh",
     "pipeline.training",
+    "pipeline.bench",
     "cli",
 )
 """Lowest first; a module imports from its own floor and those below."""

@@ -18,7 +18,7 @@ from loaders.transforms import StandardTransform
 from pipeline.refresh.plan import resolve_device
 from pipeline.refresh.sources import DataSource, NetworkSource
 from pipeline.saliency.networks import BuiltNetwork
-from pipeline.saliency.precision import native_bf16
+from pipeline.saliency.precision import choose_precision
 from pipeline.training.recipe import Recipe
 
 SMALL_SIDE = 64
@@ -96,7 +96,7 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
         loader=_loader(recipe, train_data, built, policy, size, cache, accept_stale),
         size=size,
         device=device,
-        bf16=native_bf16(device.type) if precision == "auto" else precision == "bf16",
+        bf16=choose_precision(precision, device.type).name == "bf16",
         cache=str(cache),
     )
 

@@ -1,0 +1,1 @@
+"""Timing what the product does beside its rivals and its limits."""
