@@ -15,12 +15,7 @@ from torchvision import tv_tensors
 
 from loaders.errors import GeometryError
 from loaders.view_kernels import register_kernels, resized_size
-
-Size = tuple[int, int]
-"""(H, W) of a canvas in pixels."""
-
-Matrix = tuple[float, float, float, float, float, float, float, float, float]
-"""A 3x3 matrix, row after row, acting on homogeneous columns (x, y, 1)."""
+from loaders.view_steps import Matrix, Size, scale_shift
 
 HalfPlane = tuple[float, float, float]
 """(a, b, c): the points with a*x + b*y + c > 0; (a, b) has length 1, so c counts in pixels."""
@@ -84,7 +79,7 @@ class View(tv_tensors.TVTensor):
     def cropped(self, top: int, left: int, height: int, width: int) -> "View":
         """Return the view of a crop; a crop may reach beyond the canvas."""
         beyond = top < 0 or left < 0 or top + height > self.size[0] or left + width > self.size[1]
-        return self.moved(_scale_shift(1, 1, left, top), (height, width), frames=beyond)
+        return self.moved(scale_shift(1, 1, left, top), (height, width), frames=beyond)
 
     def padded(self, left: int, top: int, right: int, bottom: int) -> "View":
         """Return the view after padding; a negative padding cuts."""
@@ -95,13 +90,13 @@ class View(tv_tensors.TVTensor):
         """Return the view after a resize; the arguments are those of `v2.functional.resize`."""
         height, width = self.size
         new_height, new_width = resized_size(self.size, size, max_size)
-        step = _scale_shift(width / new_width, height / new_height, 0, 0)
+        step = scale_shift(width / new_width, height / new_height, 0, 0)
         return self.moved(step, (new_height, new_width), frames=False)
 
     def flipped(self, *, horizontal: bool) -> "View":
         """Return the view of the mirrored canvas: left to right, or top to bottom."""
         height, width = self.size
-        step = _scale_shift(-1, 1, width, 0) if horizontal else _scale_shift(1, -1, 0, height)
+        step = scale_shift(-1, 1, width, 0) if horizontal else scale_shift(1, -1, 0, height)
         return self.moved(step, self.size, frames=False)
 
     @classmethod
@@ -130,10 +125,6 @@ class View(tv_tensors.TVTensor):
 
     def __repr__(self, **_: object) -> str:
         return f"View(matrix={self.matrix}, half_planes={self.half_planes}, size={self.size})"
-
-
-def _scale_shift(x_scale: float, y_scale: float, x_shift: float, y_shift: float) -> Matrix:
-    return (x_scale, 0.0, x_shift, 0.0, y_scale, y_shift, 0.0, 0.0, 1.0)
 
 
 def _plane_times(row: Sequence[float], matrix: Matrix) -> HalfPlane:

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 from torchvision.transforms.v2 import functional
 
 from loaders.errors import GeometryError
+from loaders.view_steps import affine_step, perspective_step, rotation_step
 
 if TYPE_CHECKING:
     from loaders.view import View
-
-REFUSED = ("rotate", "affine", "perspective", "elastic", "five_crop", "ten_crop")
-"""Functionals that move pixels in a way no view follows; each raises when it meets one."""
 
 
 def resized_size(
@@ -102,6 +100,44 @@ def _vertical_flip(view: "View", **_: object) -> "View":
     return view.flipped(horizontal=False)
 
 
+def _rotate(
+    view: "View",
+    *,
+    angle: float,
+    expand: bool = False,
+    center: Sequence[float] | None = None,
+    **_: object,
+) -> "View":
+    step, size = rotation_step(view.size, angle, center, expand=expand)
+    return view.moved(step, size, frames=True)
+
+
+def _affine(
+    view: "View",
+    *,
+    angle: float,
+    translate: Sequence[float],
+    scale: float,
+    shear: float | Sequence[float],
+    center: Sequence[float] | None = None,
+    **_: object,
+) -> "View":
+    step = affine_step(view.size, angle, translate, scale, shear, center)
+    return view.moved(step, view.size, frames=True)
+
+
+def _perspective(
+    view: "View",
+    *,
+    startpoints: Sequence[Sequence[float]] | None = None,
+    endpoints: Sequence[Sequence[float]] | None = None,
+    coefficients: Sequence[float] | None = None,
+    **_: object,
+) -> "View":
+    step = perspective_step(view.size, startpoints, endpoints, coefficients)
+    return view.moved(step, view.size, frames=True)
+
+
 def _get_size(view: "View", **_: object) -> list[int]:
     return list(view.size)
 
@@ -114,8 +150,26 @@ FOLLOWED: dict[str, Callable[..., Any]] = {
     "pad": _pad,
     "horizontal_flip": _horizontal_flip,
     "vertical_flip": _vertical_flip,
+    "rotate": _rotate,
+    "affine": _affine,
+    "perspective": _perspective,
 }
 """Functionals of `torchvision.transforms.v2.functional` that a view follows."""
+
+
+def refused() -> tuple[str, ...]:
+    """Return the functionals that move pixels and that no view follows, of this torchvision.
+
+    They are found, not listed, so that one which a later torchvision adds raises too.
+    """
+    names = []
+    for name in dir(functional):
+        module = getattr(getattr(functional, name), "__module__", None) or ""
+        moves = module.endswith("functional._geometry") and hasattr(functional, f"{name}_image")
+        # hflip and vflip are second names of the flips.
+        if moves and name not in (*FOLLOWED, "hflip", "vflip"):
+            names.append(name)
+    return tuple(names)
 
 
 def _refuse(name: str) -> Callable[..., Any]:
@@ -130,6 +184,6 @@ def _refuse(name: str) -> Callable[..., Any]:
 
 def register_kernels(view_type: type["View"]) -> None:
     """Teach torchvision what its geometric functionals do to `view_type`."""
-    kernels = {**FOLLOWED, **{name: _refuse(name) for name in REFUSED}, "get_size": _get_size}
+    kernels = {**FOLLOWED, **{name: _refuse(name) for name in refused()}, "get_size": _get_size}
     for name, kernel in kernels.items():
         functional.register_kernel(name, view_type)(kernel)
