@@ -146,7 +146,7 @@ def _coefficients(
         solution = np.linalg.solve(np.array(rows, np.float64), np.ravel(startpoints))
     except np.linalg.LinAlgError:
         raise GeometryError(
-            f"three endpoints of perspective lie in a line, got {endpoints}"
+            f"endpoints of perspective must be no three in a line, got {endpoints}"
         ) from None
     # Torchvision hands them on in single precision.
     return [float(value) for value in solution.astype(np.float32)]

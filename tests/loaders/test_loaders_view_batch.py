@@ -1,5 +1,7 @@
 """Views of a batch as arrays."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,19 +13,10 @@ from loaders.view_batch import ViewBatch
 Floats = NDArray[np.float64]
 
 
-def seen_by(view: View) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Return u, v and "inside" at every output pixel, from the definition."""
-    height, width = view.size
-    y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
-    places = np.stack((x, y, np.ones_like(x)))
-    mapped = np.tensordot(np.reshape(view.matrix, (3, 3)), places, axes=1)
-    inside = np.ones((height, width), dtype=bool)
-    for plane in view.half_planes:
-        inside &= np.tensordot(np.array(plane), places, axes=1) > 0
-    return mapped[0] / mapped[2], mapped[1] / mapped[2], inside
+SeenBy = Callable[[View], tuple[Floats, Floats, NDArray[np.bool_]]]
 
 
-def test_batch_holds_views_with_unlike_clips() -> None:
+def test_batch_holds_views_with_unlike_clips(seen_by: SeenBy) -> None:
     views = [
         View.whole((8, 8)),
         View.whole((8, 8)).cropped(-2, 0, 8, 8),
