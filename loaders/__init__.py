@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cache_store.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from loaders.auto_augment import AutoAugment, RandAugment, TrivialAugmentWide
     from loaders.build import build_loader
     from loaders.centres import sample_centres
     from loaders.erasing import erase_rectangles
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from loaders.view import View
 
 __all__ = [
+    "AutoAugment",
     "ImageData",
+    "RandAugment",
     "ScaeDataset",
     "ScaePolicy",
+    "TrivialAugmentWide",
     "View",
     "build_loader",
     "build_transform",
@@ -32,9 +36,12 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "AutoAugment": "loaders.auto_augment",
         "ImageData": "loaders.image_data",
+        "RandAugment": "loaders.auto_augment",
         "ScaeDataset": "loaders.scae_dataset",
         "ScaePolicy": "loaders.policy",
+        "TrivialAugmentWide": "loaders.auto_augment",
         "View": "loaders.view",
         "build_loader": "loaders.build",
         "build_transform": "loaders.followed_transform",

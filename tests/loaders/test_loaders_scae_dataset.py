@@ -18,7 +18,7 @@ from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
 from loaders.batches import BatchKey
 from loaders.build import ScaeLoader, build_loader
-from loaders.errors import DataError, GeometryError, OptionError
+from loaders.errors import DataError, OptionError
 from loaders.followed_transform import build_transform
 from loaders.gains import exact_gains
 from loaders.geometry import CropFlip, ResizedCropFlip, Whole
@@ -447,18 +447,6 @@ def test_torchvision_pipelines_are_keyed_and_followed(
     right = ((first.boxes[:, 1] + first.boxes[:, 3]) / 2 > 8).numpy()
     moved = right != (np.arange(40) % 2 == 1)
     assert 5 < moved.sum() < 35
-
-
-@pytest.mark.parametrize(
-    "step",
-    [v2.RandomRotation(10), v2.RandomErasing(), v2.RandAugment(), v2.Lambda(lambda image: image)],
-    ids=lambda step: type(step).__name__,
-)
-def test_steps_that_the_view_does_not_follow_are_refused_by_name(step: torch.nn.Module) -> None:
-    name = type(step).__name__
-    pipeline = v2.Compose([v2.Resize(16), v2.RandomApply([step], p=0.1)])
-    with pytest.raises(GeometryError, match=rf"{name} can't be used .* RandomResizedCrop"):
-        build_transform(pipeline, size=16)
 
 
 def test_a_pipeline_that_ends_in_the_wrong_size_is_refused(toy_images: Toy) -> None:
