@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands import UserErrorCommand, data_options, data_source, key_values, progress_bars
+from cli.method_options import METHOD_OPTIONS, method_options
 
 if TYPE_CHECKING:
     from pipeline.refresh.executors import Executor
@@ -28,11 +29,10 @@ if TYPE_CHECKING:
 )
 @click.option("--network-option", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of random weights.")
-@click.option("--target-layer", metavar="NAME", help="Layer to explain. [default: found by itself]")
+@method_options
 @click.option("--size", type=click.IntRange(min=1), help="Side that images are squashed to.")
 @click.option("--epoch", type=click.IntRange(min=0), help="Epoch of the weights, for the record.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--workers", type=click.IntRange(min=1), help="Run on a Dask cluster of N processes.")
 @click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster at tcp://host:port.")
@@ -97,7 +97,7 @@ def _network_source(options: dict[str, Any], num_classes: int) -> "NetworkSource
 def _refresh_options(options: dict[str, Any]) -> "RefreshOptions":
     from pipeline.refresh.plan import RefreshOptions
 
-    names = ("target_layer", "size", "epoch", "batch_size", "precision", "device", "on_error")
+    names = (*METHOD_OPTIONS, "size", "epoch", "batch_size", "device", "on_error")
     return RefreshOptions(**{name: options[name] for name in names}, fsync=not options["no_fsync"])
 
 

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from pipeline.refresh.live import refresh_from_network
     from pipeline.refresh.plan import plan_refresh
     from pipeline.saliency.grad_cam import grad_cam
+    from pipeline.saliency.score_cam import score_cam
 
-__all__ = ["execute", "grad_cam", "plan_refresh", "refresh_from_network"]
+__all__ = ["execute", "grad_cam", "plan_refresh", "refresh_from_network", "score_cam"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -19,5 +20,6 @@ __getattr__, __dir__ = lazy_exports(
         "grad_cam": "pipeline.saliency.grad_cam",
         "plan_refresh": "pipeline.refresh.plan",
         "refresh_from_network": "pipeline.refresh.live",
+        "score_cam": "pipeline.saliency.score_cam",
     },
 )

@@ -14,18 +14,26 @@ from loaders.image_data import ImageData
 from pipeline.errors import RefreshError
 from pipeline.refresh.blocks import Block, cut_blocks
 from pipeline.refresh.sources import DataSource, NetworkSource
+from pipeline.saliency.methods import MethodChoice
 from pipeline.saliency.networks import BuiltNetwork
+from pipeline.saliency.precision import choose_precision
 from pipeline.saliency.target_layer import find_target_layer
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefreshOptions:
     """How maps are computed. All but the last three change the bytes and belong to the plan."""
 
+    method: Literal["gradcam", "scorecam"] = "gradcam"
+    """Saliency method; Score-CAM costs a forward pass a channel."""
+    channels: int | None = None
+    """Channels that Score-CAM uses of each image, those of largest variance; None for all."""
     target_layer: str | None = None
     """Dotted layer name, None finds it."""
+    token_grid: tuple[int, int] | None = None
+    """(h, w) of a transformer's patch tokens, None finds it."""
     size: int | None = None
     """Side in pixels that whole images are squashed to, None for the network's own."""
     batch_size: int = 64
@@ -33,7 +41,7 @@ class RefreshOptions:
     channels_last: bool = True
     """Lay tensors out NHWC: 1.2 to 1.8 times faster on CPUs, and what GPUs want."""
     precision: Precision = "fp32"
-    """Precision of the forward pass."""
+    """Precision of the forward pass; 'auto' is bf16 where the device has instructions for it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs."""
     epoch: int | None = None
@@ -42,24 +50,24 @@ class RefreshOptions:
     """Rows of a block, which is a shard and a task."""
     chunk_rows: int = DEFAULT_CHUNK_ROWS
     """Rows of a chunk within a shard."""
-    decode_threads: int = 2
-    """Images decoded at the same time by one process."""
+    decode_threads: int | None = None
+    """Images decoded at the same time by one process, None for as many as it has cores."""
     on_error: Literal["raise", "skip"] = "raise"
     """An unreadable image stops the refresh, or gets a flat map and is counted."""
     fsync: bool = True
     """Wait until the disk has what is written."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "block_rows", "chunk_rows", "decode_threads"):
-            if getattr(self, name) < 1:
-                raise RefreshError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        MethodChoice(self.method, self.channels)
+        for name in ("size", "batch_size", "block_rows", "chunk_rows", "decode_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RefreshError(f"{name} must be 1 or more, got {value}")
         if self.block_rows % self.chunk_rows:
             raise RefreshError(
                 f"block_rows must be a multiple of chunk_rows {self.chunk_rows}, "
                 f"got {self.block_rows}"
             )
-        if self.size is not None and self.size < 1:
-            raise RefreshError(f"size must be 1 or more, got {self.size}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,14 +101,19 @@ class RefreshPlan:
                 f"fingerprint {provenance.fingerprint[:12]}",
                 f"network   {provenance.network}, weights {provenance.weights} "
                 f"{provenance.weights_digest[:12]}, layer {provenance.target_layer}",
+                f"method    {provenance.method} in {provenance.precision} on "
+                f"{provenance.device_type} ({self._precision_reason()})",
                 f"images    squashed to {provenance.size}x{provenance.size}, "
-                f"batches of {provenance.batch_size}, {provenance.precision} on "
-                f"{provenance.device_type}",
+                f"batches of {provenance.batch_size}",
                 f"maps      {height}x{width} uint8, {size_bytes:,} bytes in "
                 f"{len(self.blocks)} blocks of {plan.block_rows} rows",
                 f"cache     {self.cache}",
             ]
         )
+
+    def _precision_reason(self) -> str:
+        device_type = self.generation.provenance.device_type
+        return choose_precision(self.options.precision, device_type).reason
 
 
 def plan_refresh(
@@ -131,7 +144,7 @@ def plan_refresh(
     opened = opened if opened is not None else data.open()
     built = built or network.build()
     size = options.size or built.native_size
-    layer = find_target_layer(built.module, size, options.target_layer)
+    layer = find_target_layer(built.module, size, options.target_layer, options.token_grid)
     device_type = resolve_device(options.device)
     provenance = Provenance(
         data=opened.name,
@@ -139,13 +152,14 @@ def plan_refresh(
         network=built.name,
         weights=built.weights_kind,
         weights_digest=built.weights_digest,
+        method=MethodChoice(options.method, options.channels).record,
         target_layer=layer.name,
         size=size,
         mean=built.mean,
         std=built.std,
         batch_size=options.batch_size,
         channels_last=options.channels_last,
-        precision=options.precision,
+        precision=choose_precision(options.precision, device_type).name,
         device_type=device_type,
         code_version=version("scae"),
         epoch=options.epoch,

@@ -3,6 +3,7 @@
 Legend: B rows of a batch, R rows of a block, h, w height and width of a map, K classes.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from loaders.image_data import ImageData
 from pipeline.errors import NetworkError, RefreshError, Stopped
 from pipeline.refresh.blocks import Block, cut_batches
 from pipeline.refresh.plan import RefreshPlan
-from pipeline.saliency.grad_cam import GradCam
+from pipeline.saliency.methods import MethodChoice
 from pipeline.saliency.networks import BuiltNetwork
 from pipeline.saliency.quantise import quantise
 
@@ -68,7 +69,10 @@ class BlockRunner:
         layout = torch.channels_last if provenance.channels_last else torch.contiguous_format
         self._layout = layout
         network = built.module.to(self._device).to(memory_format=layout)
-        self._grad_cam = GradCam(network, provenance.target_layer)
+        self._stop: StopRequested = lambda: False
+        self._explainer = MethodChoice.of_record(provenance.method).explainer(
+            network, provenance.target_layer, plan.generation.map_shape, self._go_on
+        )
         self._mean = torch.tensor(provenance.mean, device=self._device).view(1, -1, 1, 1) * 255
         self._std = torch.tensor(provenance.std, device=self._device).view(1, -1, 1, 1) * 255
 
@@ -107,9 +111,9 @@ class BlockRunner:
         maps_Rhw = np.zeros((len(block), height, width), np.uint8)
         probability_R = np.zeros(len(block), np.float32)
         skipped: list[int] = []
+        self._stop = stop
         for rows in cut_batches(block, self.plan.generation.provenance.batch_size):
-            if stop():
-                raise Stopped("stopped before the block was finished: run the same command again")
+            self._go_on()
             part = slice(rows.start - block.start, rows.stop - block.start)
             images_BCHW, unreadable_B = self._decode(rows, result)
             maps_Bhw, probability_B = self._explain(images_BCHW, rows, result)
@@ -119,14 +123,17 @@ class BlockRunner:
         result.skipped = tuple(skipped)
         return maps_Rhw, probability_R, result
 
+    def _go_on(self) -> None:
+        if self._stop():
+            raise Stopped("stopped before the block was finished: run the same command again")
+
     def _decode(self, rows: range, result: BlockResult) -> tuple[Tensor, NDArray[np.bool_]]:
         provenance, options = self.plan.generation.provenance, self.plan.options
+        threads = options.decode_threads or available_cores()
         with _timed(result, "decode"):
             if options.on_error == "skip":
-                return read_resized(
-                    self.data, rows, provenance.size, options.decode_threads, on_error="skip"
-                )
-            images = read_resized(self.data, rows, provenance.size, options.decode_threads)
+                return read_resized(self.data, rows, provenance.size, threads, on_error="skip")
+            images = read_resized(self.data, rows, provenance.size, threads)
             return images, np.zeros(len(rows), np.bool_)
 
     def _explain(
@@ -143,7 +150,7 @@ class BlockRunner:
             bf16 = self.plan.generation.provenance.precision == "bf16"
             with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
                 try:
-                    maps_Bhw, logits_BK = self._grad_cam.maps_and_logits(inputs, labels_B)
+                    maps_Bhw, logits_BK = self._explainer.maps_and_logits(inputs, labels_B)
                 except NetworkError as error:
                     raise NetworkError(
                         f"{error} (in the batch from {self.data.describe(rows[0])})"
@@ -162,6 +169,11 @@ class BlockRunner:
             return {"gain": gains_R, "floor": floors_R, "probability": probability_R}
 
         return columns
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_cache_order(data: ImageData, cache: str) -> ImageData:

@@ -9,10 +9,13 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["FeatureGrid", "describe_output"]
+__all__ = ["MAX_PREFIX", "FeatureGrid", "describe_output"]
 
 _MAX_STRETCH = 4.0
 """Aspect of a grid over that of its image beyond which an axis must be the channels."""
+
+MAX_PREFIX = 16
+"""Tokens before the patches (class, distillation, registers) beyond which a grid must be wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +34,16 @@ class FeatureGrid:
     """Tokens before those of the grid: 1 for a class token; 0 for all layouts but `BNC`."""
 
     @classmethod
-    def of(cls, output: object, *, size: tuple[int, int]) -> "FeatureGrid | None":
+    def of(
+        cls, output: object, *, size: tuple[int, int], token_grid: tuple[int, int] | None = None
+    ) -> "FeatureGrid | None":
         """Read `output` as a grid, or return None if it is not one of more than one cell.
 
         Args:
             output: What a layer returned.
             size: (H, W) of the images the network was given.
+            token_grid: (h, w) of the patch tokens at the end of a (B, N, C) output; None takes a
+                square, with or without one class token before it.
         """
         if not isinstance(output, Tensor) or not output.is_floating_point():
             return None
@@ -44,7 +51,7 @@ class FeatureGrid:
         if output.ndim == 4:
             grid = _grid_of_four(tuple(output.shape), size)
         elif output.ndim == 3:
-            grid = _grid_of_tokens(tuple(output.shape))
+            grid = _grid_of_tokens(tuple(output.shape), token_grid)
         if grid is None or grid.height * grid.width <= 1 or not grid.channels:
             return None
         return grid
@@ -73,8 +80,18 @@ def _grid_of_four(shape: tuple[int, ...], size: tuple[int, int]) -> FeatureGrid:
     return FeatureGrid(layout="BChw", channels=first, height=second, width=third)
 
 
-def _grid_of_tokens(shape: tuple[int, ...]) -> FeatureGrid | None:
+def _grid_of_tokens(
+    shape: tuple[int, ...], token_grid: tuple[int, int] | None
+) -> FeatureGrid | None:
     _, tokens, channels = shape
+    if token_grid:
+        height, width = token_grid
+        prefix = tokens - height * width
+        if not 0 <= prefix <= MAX_PREFIX:
+            return None
+        return FeatureGrid(
+            layout="BNC", channels=channels, height=height, width=width, prefix=prefix
+        )
     for prefix in (0, 1):
         side = math.isqrt(max(tokens - prefix, 0))
         if side * side == tokens - prefix:

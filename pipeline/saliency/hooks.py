@@ -80,30 +80,42 @@ def removing(handles: list[RemovableHandle]) -> Iterator[None]:
 
 
 class ActivationTap:
-    """A forward hook that cuts the autograd graph at one layer and records what follows.
+    """A forward hook that keeps one layer's output and may record what follows for autograd.
 
-    Called under `no_grad`, it detaches the layer's output, makes it a leaf that requires
-    gradients, hands on a copy of it and turns grad mode on for the rest of the forward pass.
-    The caller restores the grad mode (`borrowed` does).
+    Called under `no_grad` it detaches the layer's output. To record, it makes that a leaf that
+    requires gradients and turns grad mode on for the rest of the forward pass, which the caller
+    turns off again (`borrowed` does). What it hands on is a copy.
 
     Args:
         layer: Dotted name of the layer, for messages.
         batch: Number of images B in the batch.
         size: (H, W) of the images, which tells the layouts of outputs apart.
+        token_grid: (h, w) of the patch tokens if the output has tokens; None is a square.
+        record: Whether to record.
     """
 
-    def __init__(self, layer: str, *, batch: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        layer: str,
+        *,
+        batch: int,
+        size: tuple[int, int],
+        token_grid: tuple[int, int] | None,
+        record: bool,
+    ) -> None:
         self.leaf: Tensor | None = None
-        """The layer's output, a leaf; None before the layer has run."""
+        """The layer's output, detached; None before the layer has run."""
         self.grid: FeatureGrid | None = None
         """Where the leaf's channels and positions are; None before the layer has run."""
         self._layer = layer
         self._batch = batch
         self._size = size
+        self._token_grid = token_grid
+        self._record = record
         self._thread = threading.get_ident()
 
     def __call__(self, module: nn.Module, args: tuple[object, ...], output: object) -> object:
-        """Cut at `output` and return its copy.
+        """Keep `output` and return its copy.
 
         Raises:
             NetworkError: If the layer runs twice or its output is not a grid of features.
@@ -115,15 +127,20 @@ class ActivationTap:
                 f"target layer {self._layer!r} must run once in a forward pass, got a second"
                 " call: name a layer that is not shared"
             )
-        self.grid = FeatureGrid.of(output, size=self._size)
+        self.grid = FeatureGrid.of(output, size=self._size, token_grid=self._token_grid)
         if not isinstance(output, Tensor) or self.grid is None or len(output) != self._batch:
+            tokens = (
+                f"{self._token_grid[0]}x{self._token_grid[1]}" if self._token_grid else "square"
+            )
             raise NetworkError(
                 f"target layer {self._layer!r} must give ({self._batch}, C, h, w), a channels-last"
-                f" ({self._batch}, h, w, C) or square tokens ({self._batch}, N, C), got"
-                f" {describe_output(output)}: name another layer"
+                f" ({self._batch}, h, w, C) or {tokens} tokens ({self._batch}, N, C), got"
+                f" {describe_output(output)}: name another layer, or the tokens' grid"
             )
-        self.leaf = output.detach().requires_grad_()
-        torch.set_grad_enabled(True)
+        self.leaf = output.detach()
+        if self._record:
+            self.leaf.requires_grad_()
+            torch.set_grad_enabled(True)
         # A copy and not a view: networks such as DenseNet go on in place, which a leaf forbids.
         return self.leaf.clone()
 

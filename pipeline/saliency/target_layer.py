@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
-from pipeline.saliency.feature_grid import FeatureGrid, describe_output
+from pipeline.saliency.feature_grid import MAX_PREFIX, FeatureGrid, describe_output
 from pipeline.saliency.hooks import borrowed, removing, unwrap
 
 __all__ = ["TargetLayer", "find_target_layer"]
@@ -39,6 +39,7 @@ class _Trace:
     """What a forward pass of one image showed."""
 
     size: tuple[int, int]
+    token_grid: tuple[int, int] | None
     calls: Counter[str] = field(default_factory=Counter)
     grids: dict[str, FeatureGrid] = field(default_factory=dict)
     """Layers with a grid as output, in the order in which they finished."""
@@ -50,10 +51,20 @@ class _Trace:
         self.calls[name] += 1
         self.outputs[name] = describe_output(output)
         self.grids.pop(name, None)
-        grid = FeatureGrid.of(output, size=self.size)
+        grid = FeatureGrid.of(output, size=self.size, token_grid=self._grid_for(output))
         # Adaptive pooling to more than one cell (VGG) repeats cells when the image is small.
         if grid is not None and not isinstance(module, _POOLING):
             self.grids[name] = grid
+
+    def _grid_for(self, output: object) -> tuple[int, int] | None:
+        """Return the grid of tokens: as told, else that of the patches they were made from."""
+        if self.token_grid or not isinstance(output, Tensor) or output.ndim != 3:
+            return self.token_grid
+        for grid in reversed(self.grids.values()):
+            prefix = output.shape[1] - grid.height * grid.width
+            if grid.layout == "BChw" and 0 <= prefix <= MAX_PREFIX:
+                return grid.height, grid.width
+        return None
 
     def usable(self) -> dict[str, FeatureGrid]:
         """Return the grids of layers that ran once, in order."""
@@ -71,19 +82,25 @@ class _Trace:
 
 
 def find_target_layer(
-    network: nn.Module, size: int | tuple[int, int], name: str | None = None
+    network: nn.Module,
+    size: int | tuple[int, int],
+    name: str | None = None,
+    token_grid: tuple[int, int] | None = None,
 ) -> TargetLayer:
     """Find the layer for Grad-CAM by running the network once on an empty image.
 
     Without a name it is the layer that finishes last among those with a spatial output of more
     than one cell, that is the outermost one whose output enters the global pooling: `layer3` of
     a CIFAR ResNet, `layer4` of a torchvision ResNet, `features` of a DenseNet. Layers that run
-    more than once (a shared activation) are passed over.
+    more than once (a shared activation) are passed over. Where the last one has tokens it is the
+    norm before the last attention: after that, patch tokens have no influence on a class token.
 
     Args:
         network: A classifier of (B, 3, H, W) images; DDP and compile wrappers are looked through.
         size: Side, or (H, W), of the images in pixels.
         name: Dotted name to check instead of searching.
+        token_grid: (h, w) of the patch tokens in layers with tokens (B, N, C); None takes the grid
+            of the patch embedding, or a square with or without one class token.
 
     Returns:
         The layer's name, and its output's channels, height and width at that size.
@@ -93,7 +110,7 @@ def find_target_layer(
     """
     network = unwrap(network)
     height, width = (size, size) if isinstance(size, int) else size
-    trace = _trace(network, (height, width))
+    trace = _trace(network, (height, width), token_grid)
     if name is None:
         name = _search(network, trace)
     else:
@@ -102,8 +119,8 @@ def find_target_layer(
     return TargetLayer(name, grid.channels, grid.height, grid.width)
 
 
-def _trace(network: nn.Module, size: tuple[int, int]) -> _Trace:
-    trace = _Trace(size)
+def _trace(network: nn.Module, size: tuple[int, int], token_grid: tuple[int, int] | None) -> _Trace:
+    trace = _Trace(size, token_grid)
     some = next((tensor for tensor in network.parameters()), torch.empty(0))
     with borrowed(network, device_type=some.device.type):
         image = torch.zeros((1, 3, *size), dtype=some.dtype, device=some.device)
@@ -132,16 +149,17 @@ def _search(network: nn.Module, trace: _Trace) -> str:
             f" {_shorten(seen) or 'no layers at all'}"
         )
     last = next(reversed(usable))
-    if usable[last].layout == "BNC":
-        # After the last attention, patch tokens have no influence on a class token's logits, so
-        # the layer to look at depends on the head, which can't be seen from outside.
-        norms = [name for name in usable if name.endswith(_NORMS_BEFORE_ATTENTION)]
+    if usable[last].layout != "BNC":
+        return last
+    norms = [name for name in usable if name.endswith(_NORMS_BEFORE_ATTENTION)]
+    if not norms:
+        # Which tokens the head looks at can't be seen from outside.
         raise NetworkError(
-            f"network {type(network).__name__} ends in tokens, where the target layer must be"
-            f" named: use --target-layer {norms[-1] if norms else 'NAME'}, got none; layers:"
-            f" {trace.listing()}"
+            f"network {type(network).__name__} ends in tokens without a norm before attention that"
+            f" is called {', '.join(_NORMS_BEFORE_ATTENTION)}, got none: name the layer with"
+            f" --target-layer; layers: {trace.listing()}"
         )
-    return last
+    return norms[-1]
 
 
 def _check_name(network: nn.Module, trace: _Trace, name: str) -> str:

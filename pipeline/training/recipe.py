@@ -101,7 +101,7 @@ class RefreshRecipe:
     """R: epochs between refreshes; 0 = never."""
     batch_size: int = 128
     """Images a forward pass."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Precision of the forward pass."""
     workers: int = 0
     """Processes of an embedded Dask cluster; 0 computes in the training process."""

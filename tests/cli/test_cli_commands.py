@@ -53,6 +53,29 @@ def _assert_refused(result: Result, *parts: str, code: int = 1) -> None:
         assert part in errors[0]
 
 
+def test_refresh_records_method_and_concrete_precision(folder: Path) -> None:
+    result = _refresh(folder, "--method", "scorecam", "--channels", 3, "--precision", "auto")
+    assert result.exit_code == 0, result.output
+    provenance = SaliencyStore.open(folder.parent / "maps.zarr").latest().provenance
+    assert provenance.method == "scorecam:3"
+    assert provenance.precision in ("fp32", "bf16")
+    assert f"scorecam:3 in {provenance.precision} on cpu (auto: the CPU has " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("--channels 3", 1, "channels must be 1 or more and go with method scorecam, got 3 with"),
+        ("--token-grid 7", 2, "must be rows x columns such as 14x14, got '7'"),
+        ("--token-grid 0x7", 2, "must be rows x columns such as 14x14, got '0x7'"),
+    ],
+)
+def test_refresh_refuses_methods_that_make_no_sense(
+    words: str, code: int, message: str, folder: Path
+) -> None:
+    _assert_refused(_refresh(folder, *words.split()), message, code=code)
+
+
 def test_refresh_publishes_and_info_tells_of_it(folder: Path) -> None:
     result = _refresh(folder, "--json", "--epoch", 3)
     assert result.exit_code == 0, result.output

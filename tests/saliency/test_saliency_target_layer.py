@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
 from pipeline.saliency.feature_grid import FeatureGrid
+from pipeline.saliency.grad_cam import grad_cam
 from pipeline.saliency.networks import build_network
 from pipeline.saliency.target_layer import TargetLayer, find_target_layer
 
@@ -96,12 +97,82 @@ def test_network_without_a_spatial_layer_is_refused() -> None:
         find_target_layer(network, 8)
 
 
-def test_vision_transformer_wants_a_named_layer() -> None:
+def test_vision_transformer_is_seen_before_its_last_attention() -> None:
     module = build_network("torchvision:vit_b_32", num_classes=10).module
     name = "encoder.layers.encoder_layer_11.ln_1"
-    with pytest.raises(NetworkError, match=f"ends in tokens.*use --target-layer {name},"):
-        find_target_layer(module, 224)
-    assert find_target_layer(module, 224, name) == TargetLayer(name, 768, 7, 7)
+    assert find_target_layer(module, 224) == TargetLayer(name, 768, 7, 7)
+
+
+def test_tokens_without_a_known_norm_want_a_named_layer() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.mix, self.head = (
+                nn.Conv2d(3, 8, 4, 4),
+                nn.Identity(),
+                nn.Linear(8, 2),
+            )
+
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = self.mix(self.patches(images).flatten(2).transpose(1, 2))
+            logits: Tensor = self.head(tokens.mean(1))
+            return logits
+
+    with pytest.raises(NetworkError, match=r"ends in tokens.*--target-layer; .*mix \(8, 4, 4\)"):
+        find_target_layer(Tokens(), 16)
+
+
+class Registers(nn.Module):
+    """Patch tokens of 4x6 patches behind a class token and four registers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.tokens = nn.Parameter(torch.randn(1, 5, 8))
+        self.norm1 = nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.tokens.expand(len(images), -1, -1), patches], dim=1)
+        normed = self.norm1(tokens)
+        tokens = tokens + self.attention(normed, normed, normed, need_weights=False)[0]
+        logits: Tensor = self.head(tokens[:, 0])
+        return logits
+
+
+def test_grid_of_tokens_is_that_of_the_patches_they_are_made_from() -> None:
+    assert find_target_layer(Registers(), (16, 24)) == TargetLayer("norm1", 8, 4, 6)
+
+
+def test_grid_of_tokens_can_be_given() -> None:
+    expected = TargetLayer("norm1", 8, 2, 12)
+    assert find_target_layer(Registers(), (16, 24), "norm1", (2, 12)) == expected
+
+
+@pytest.mark.parametrize("token_grid", [(6, 6), (2, 3)], ids=["too-many", "too-few"])
+def test_grid_that_does_not_fit_the_tokens_is_refused(token_grid: tuple[int, int]) -> None:
+    with pytest.raises(NetworkError, match=r"'norm1' must .*got output \(1, 29, 8\) float32"):
+        find_target_layer(Registers(), (16, 24), "norm1", token_grid)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "found"])
+def test_maps_of_tokens_leave_out_what_comes_before_the_patches(
+    given: bool,  # noqa: FBT001  # a parametrized value
+) -> None:
+    network = Registers().eval()
+    images = torch.randn(3, 3, 16, 24, generator=torch.Generator().manual_seed(3))
+    labels = torch.tensor([1, 5, 9])
+    layer, grid = ("norm1", (4, 6)) if given else (None, None)
+    maps = grad_cam(network, images, labels, layer, token_grid=grid)
+    kept: list[Tensor] = []
+    network.norm1.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    score = network(images).gather(1, labels[:, None]).sum()
+    (gradient,) = torch.autograd.grad(score, kept[0])
+    expected = (gradient[:, 5:].mean(1, keepdim=True) * kept[0][:, 5:]).sum(2).relu()
+    torch.testing.assert_close(maps, expected.detach().view(3, 4, 6), rtol=1e-5, atol=1e-8)
 
 
 def test_images_the_network_cannot_take_are_refused() -> None:
