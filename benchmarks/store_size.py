@@ -1,6 +1,7 @@
 """What a cache of many 7x7 maps costs: bytes on disk, and time and memory of each step.
 
-Run: .venv/bin/python -P benchmarks/store_size.py [--num 1281167] [--maps random|smooth] [--fsync]
+Run: .venv/bin/python -P benchmarks/store_size.py [--num 1281167] [--maps random|smooth|CACHE]
+With a cache of 7x7 maps its own are repeated, mirrored and turned, no image twice in a chunk.
 Every step is a process of its own, so that its peak of memory is its own as well.
 """
 
@@ -12,14 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_store.provenance import Provenance
-from cache_store.receipts import Columns
 from cache_store.store import SaliencyStore
 from cache_store.verify import verify_cache
 from cache_store.writer import GenerationPlan
@@ -29,12 +31,10 @@ SIDE = 7
 NUM_CLASSES = 1000
 READERS = (1, 2, 4)
 """Numbers of processes that read the resident file at once."""
+CHUNK_ROWS = 256
+Block = tuple[NDArray[np.uint8], NDArray[np.floating[Any]]]
+"""Maps (B, 7, 7) uint8 and probabilities (B,) of one block."""
 FINGERPRINT = "0" * 64
-
-
-def random_maps(rng: np.random.Generator, num: int) -> NDArray[np.uint8]:
-    """Return maps that no codec makes smaller, (num, 7, 7) uint8."""
-    return rng.integers(0, 256, (num, SIDE, SIDE), np.uint8)
 
 
 def smooth_maps(rng: np.random.Generator, num: int) -> NDArray[np.uint8]:
@@ -51,14 +51,33 @@ def smooth_maps(rng: np.random.Generator, num: int) -> NDArray[np.uint8]:
     return np.rint(maps / highest * 255).astype(np.uint8)
 
 
-def columns(maps: NDArray[np.uint8]) -> Columns:
-    """Return gain, floor and probability, each (B,) float32, of as many digits as real ones."""
-    rng = np.random.default_rng(int(maps.sum()))
-    return {
-        "gain": rng.uniform(1.0, 1.1, len(maps)).astype(np.float32),
-        "floor": rng.uniform(0.0, 0.03, len(maps)).astype(np.float32),
-        "probability": rng.random(len(maps), np.float32),
-    }
+def random_block(rng: np.random.Generator, num: int) -> Block:
+    """Return maps that no codec makes smaller, and probabilities."""
+    return rng.integers(0, 256, (num, SIDE, SIDE), np.uint8), rng.random(num)
+
+
+def smooth_block(rng: np.random.Generator, num: int) -> Block:
+    """Return maps as Grad-CAM makes them, and probabilities."""
+    return smooth_maps(rng, num), rng.random(num)
+
+
+def real_blocks(cache: str) -> Callable[[np.random.Generator, int], Block]:
+    """Return what draws from the maps of a cache, no sample twice in a chunk."""
+    generation = SaliencyStore.open(cache).latest()
+    maps, probabilities = np.asarray(generation.saliency[:]), generation.probabilities
+    if maps.shape[1:] != (SIDE, SIDE) or len(maps) < CHUNK_ROWS:
+        raise SystemExit(
+            f"{cache} must hold at least {CHUNK_ROWS} maps of {SIDE}x{SIDE}, got {maps.shape}"
+        )
+    turned = [np.rot90(maps, quarter, axes=(1, 2)) for quarter in range(4)]
+    variants = np.stack([*turned, *(one[:, :, ::-1] for one in turned)])
+
+    def draw(rng: np.random.Generator, num: int) -> Block:
+        chunks = range(-(-num // CHUNK_ROWS))
+        rows = np.concatenate([rng.permutation(len(maps))[:CHUNK_ROWS] for _ in chunks])[:num]
+        return variants[rng.integers(0, len(variants), num), rows], probabilities[rows]
+
+    return draw
 
 
 def plan(num: int) -> GenerationPlan:
@@ -84,7 +103,7 @@ def plan(num: int) -> GenerationPlan:
         num_samples=num,
         map_shape=(SIDE, SIDE),
         block_rows=1024,
-        chunk_rows=256,
+        chunk_rows=CHUNK_ROWS,
     )
 
 
@@ -105,11 +124,12 @@ def step_create(cache: Path, arguments: argparse.Namespace) -> None:
 def step_write(cache: Path, arguments: argparse.Namespace) -> None:
     """Write all blocks."""
     writer = SaliencyStore.open(cache, "r+", fsync=arguments.fsync).begin(plan(arguments.num))
-    make = random_maps if arguments.maps == "random" else smooth_maps
+    simple = {"random": random_block, "smooth": smooth_block}
+    make = simple.get(arguments.maps) or real_blocks(arguments.maps)
     rng = np.random.default_rng(0)
     for block in range(writer.num_blocks):
         start, stop = writer.block_range(block)
-        writer.write_block(block, make(rng, stop - start), columns, ())
+        writer.write_block(block, *make(rng, stop - start), ())
 
 
 def step_publish(cache: Path, arguments: argparse.Namespace) -> None:
@@ -244,7 +264,7 @@ def main() -> None:
     """Run all steps, each in its process, and print sizes and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num", type=int, default=IMAGENET)
-    parser.add_argument("--maps", choices=("random", "smooth"), default="random")
+    parser.add_argument("--maps", default="random", help="random, smooth, or a cache of 7x7 maps")
     parser.add_argument("--fsync", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the cache is made, and removed again")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from cache_store.generation import Generation
 from cache_store.provenance import Provenance
-from cache_store.receipts import COLUMNS
 from cache_store.resident_file import HEADER_BYTES
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
@@ -76,9 +75,7 @@ def make_cache(path: Path) -> Generation:
     for block in range(writer.num_blocks):
         start, stop = writer.block_range(block)
         maps = rng.integers(0, 256, (stop - start, SIDE, SIDE), np.uint8)
-        writer.write_block(
-            block, maps, lambda maps: dict.fromkeys(COLUMNS, np.ones(len(maps), np.float32)), ()
-        )
+        writer.write_block(block, maps, np.ones(stop - start), ())
     return store.publish(writer)
 
 

@@ -101,6 +101,12 @@ def column_spec(name: str, num_samples: int, dtype: str, long_name: str) -> Arra
     )
 
 
+def probability_spec(group: str, num_samples: int) -> ArraySpec:
+    """Describe the probabilities of a generation's samples, (N,) float16."""
+    long_name = "the network's softmax probability of the sample's label"
+    return column_spec(f"{group}/probability", num_samples, "float16", long_name)
+
+
 def neighbours_spec(group: str, num_classes: int) -> ArraySpec:
     """Describe a generation's nearest classes, (K, 5) int32, -1 where there are fewer."""
     return ArraySpec(

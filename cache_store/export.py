@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_store.errors import StoreError
+from cache_store.gains import gains_and_floors
 from cache_store.generation import Generation
 from cache_store.local_backend import PARTIAL_SUFFIX
 
@@ -69,10 +70,13 @@ def _arrays(generation: Generation) -> dict[str, NDArray[Any]]:
         "software": generation.manifest.software,
         "provenance": generation.provenance.as_dict(),
     }
-    columns = {name: generation.column(name) for name in ("gain", "floor", "probability")}
+    maps_Nhw, size = np.asarray(generation.saliency[:]), generation.provenance.size
+    gains_N, floors_N = gains_and_floors(maps_Nhw, (size, size))
     return {
-        "maps": np.asarray(generation.saliency[:]),
-        **columns,
+        "maps": maps_Nhw,
+        "gain": gains_N,
+        "floor": floors_N,
+        "probability": generation.probabilities,
         "label": generation.labels,
         "sample_id": generation.sample_ids,
         "class_neighbours": generation.class_neighbours,

@@ -77,12 +77,11 @@ class Generation:
         """Zarr array of the maps, (N, h, w) uint8, 255 = 1.0, each divided by its maximum."""
         return self.array(f"{generation_key(self.number)}/saliency")
 
-    def column(self, name: str) -> NDArray[np.float32]:
-        """Return 'gain', 'floor' or 'probability', (N,) float32."""
-        values: NDArray[np.float32] = np.asarray(
-            self.array(f"{generation_key(self.number)}/{name}")[:]
-        )
-        return values
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """The network's probability of each row's label, (N,) float32, stored as float16."""
+        path = f"{generation_key(self.number)}/probability"
+        return np.asarray(self.array(path)[:]).astype(np.float32)
 
     @cached_property
     def class_neighbours(self) -> NDArray[np.int32]:
@@ -97,8 +96,8 @@ class Generation:
         return self._sample_column("sample_id")
 
     @cached_property
-    def content_ids(self) -> NDArray[np.uint64]:
-        """Hash of the image each row's map was made from, (N,) uint64."""
+    def content_ids(self) -> NDArray[np.uint32]:
+        """Hash of the image each row's map was made from, (N,) uint32."""
         return self._sample_column("content_id")
 
     @cached_property

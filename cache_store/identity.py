@@ -33,7 +33,7 @@ from cache_store.records import check_version, decode_record, encode_record, sha
 
 SAMPLE_COLUMNS = {
     "sample_id": ("uint64", "hash of the sample's path or index, and its label"),
-    "content_id": ("uint64", "hash of what is known of the image's content"),
+    "content_id": ("uint32", "hash of what is known of the image's content"),
     "label": ("int32", "class of the sample"),
 }
 """Array name -> dtype and meaning of what is stored once a sample, for all generations."""
@@ -166,7 +166,7 @@ class RowMatch:
 
 def find_rows(
     cache_ids: NDArray[np.uint64],
-    cache_contents: NDArray[np.uint64],
+    cache_contents: NDArray[np.uint32],
     sample_ids: NDArray[np.uint64],
     content_ids: NDArray[np.uint64],
 ) -> RowMatch:
@@ -181,13 +181,13 @@ def find_rows(
     return RowMatch(
         rows=rows,
         unknown=np.flatnonzero(~known),
-        changed=np.flatnonzero(known & (cache_contents[rows] != content_ids)),
+        changed=np.flatnonzero(known & (cache_contents[rows] != content_ids.astype(np.uint32))),
     )
 
 
 def match_rows(
     cache_ids: NDArray[np.uint64],
-    cache_contents: NDArray[np.uint64],
+    cache_contents: NDArray[np.uint32],
     sample_ids: NDArray[np.uint64],
     content_ids: NDArray[np.uint64],
     *,
@@ -201,9 +201,9 @@ def match_rows(
 
     Args:
         cache_ids: (N,) uint64 ids of the cache's rows.
-        cache_contents: (N,) uint64 hashes of the images that the maps were made from.
+        cache_contents: (N,) uint32 hashes of the images that the maps were made from.
         sample_ids: (M,) uint64 ids of the samples at hand; a subset of the cache's is fine.
-        content_ids: (M,) uint64 hashes of the images at hand.
+        content_ids: (M,) uint64 hashes of the images at hand; their low 32 bits are compared.
         place: The cache, for messages.
         cure: The command that makes a right cache, for messages.
         accept_stale: Use the maps of images that have changed, and say so in the log. Samples

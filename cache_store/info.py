@@ -4,8 +4,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cache_store.backend import Backend, open_backend
 from cache_store.errors import CacheNotFoundError, DamagedCacheError
 from cache_store.generation import Generation
@@ -42,7 +40,7 @@ def _generation(generation: Generation) -> dict[str, Any]:
         "published_at": manifest.published_at,
         "map_shape": list(manifest.plan.map_shape),
         "bytes": sum(length for length, _ in manifest.objects.values()),
-        "flat": int(np.count_nonzero(generation.column("gain") == 0)),
+        "flat": manifest.num_flat,
         "skipped": len(manifest.skipped),
         "provenance": generation.provenance.as_dict(),
         "software": manifest.software,

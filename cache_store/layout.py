@@ -3,7 +3,7 @@
 - `zarr.json`: the root group
 - `samples/{sample_id,content_id,label}`: one row a sample, the same for all generations
 - `generations/000001/saliency`: (N, h, w) uint8 maps
-- `generations/000001/{gain,floor,probability,class_neighbours}`
+- `generations/000001/{probability,class_neighbours}`
 - `_scae/identity.json`: claims the place for one data set and row order
 - `_scae/plans/000001.json`: claims the number, says what this generation is made from
 - `_scae/receipts/000001/000000.json`: one block's shard is there; gone after publication

@@ -25,6 +25,8 @@ class Manifest:
     """Every object of the cache that this generation reads."""
     skipped: tuple[int, ...]
     """Rows whose image could not be read; their maps are flat."""
+    num_flat: int
+    """Rows whose map prefers no place, those of `skipped` too."""
     writer: str
     """Id of the job that claimed the number."""
     software: dict[str, str]
@@ -52,6 +54,7 @@ class Manifest:
                 "plan": self.plan.as_dict(),
                 "objects": {key: list(value) for key, value in self.objects.items()},
                 "skipped": list(self.skipped),
+                "flat": self.num_flat,
                 "writer": self.writer,
                 "software": self.software,
                 "published_at": self.published_at,
@@ -75,6 +78,7 @@ class Manifest:
                 plan=GenerationPlan.from_dict(fields["plan"]),
                 objects=objects,
                 skipped=tuple(fields["skipped"]),
+                num_flat=int(fields["flat"]),
                 writer=fields["writer"],
                 software=fields["software"],
                 published_at=fields["published_at"],

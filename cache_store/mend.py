@@ -13,6 +13,7 @@ from cache_store.arrays import (
     encode_group,
     encode_metadata,
     neighbours_spec,
+    probability_spec,
 )
 from cache_store.backend import Backend
 from cache_store.books import Books, pointer_fields
@@ -28,8 +29,6 @@ from cache_store.layout import (
     published_key,
 )
 from cache_store.manifest import Manifest
-from cache_store.publish import LONG_NAMES
-from cache_store.receipts import COLUMNS
 from cache_store.records import encode_record, sha256
 
 
@@ -39,7 +38,7 @@ def array_specs(manifest: Manifest, num_classes: int) -> tuple[ArraySpec, ...]:
     group = generation_key(number)
     return (
         manifest.plan.saliency_spec(number),
-        *(column_spec(f"{group}/{name}", num, "float32", LONG_NAMES[name]) for name in COLUMNS),
+        probability_spec(group, num),
         neighbours_spec(group, num_classes),
         *(
             column_spec(f"{SAMPLES}/{name}", num, dtype, long_name)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from cache_store.arrays import (
     ArraySpec,
-    column_spec,
     decode_object,
     encode_metadata,
     encode_object,
     neighbours_spec,
+    probability_spec,
 )
 from cache_store.errors import (
     CacheFormatError,
@@ -40,15 +40,9 @@ from cache_store.layout import (
     record_number,
 )
 from cache_store.manifest import Manifest, Objects, read_manifest
-from cache_store.receipts import COLUMNS, Receipt
+from cache_store.receipts import Receipt
 from cache_store.records import encode_record, sha256
 from cache_store.writer import GenerationWriter
-
-LONG_NAMES = {
-    "gain": "1 / (highest - lowest bilinear value over the image's pixels), 0 for a flat map",
-    "floor": "lowest bilinear value over the image's pixels",
-    "probability": "the network's softmax probability of the sample's label",
-}
 
 
 def publish_generation(
@@ -76,6 +70,7 @@ def publish_generation(
             plan=writer.plan,
             objects=objects,
             skipped=tuple(row for block in sorted(receipts) for row in receipts[block].skipped),
+            num_flat=sum(receipt.num_flat for receipt in receipts.values()),
             writer=writer.writer_id,
             software={name: version(name) for name in ("numcodecs", "numpy", "zarr")},
             published_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -155,10 +150,8 @@ def _write_arrays(
 ) -> Objects:
     group = generation_key(writer.number)
     objects = _put(writer, f"{group}/zarr.json", group_metadata)
-    for name in COLUMNS:
-        values = np.concatenate([receipts[block].columns[name] for block in sorted(receipts)])
-        spec = column_spec(f"{group}/{name}", len(values), "float32", LONG_NAMES[name])
-        objects |= write_array(writer, spec, values)
+    probability_N = np.concatenate([receipts[block].probability for block in sorted(receipts)])
+    objects |= write_array(writer, probability_spec(group, len(probability_N)), probability_N)
     return objects | write_array(
         writer, neighbours_spec(group, len(class_neighbours)), class_neighbours
     )

@@ -4,7 +4,6 @@ Legend: B rows of the block.
 """
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,11 +12,6 @@ from numpy.typing import NDArray
 
 from cache_store.errors import DamagedCacheError
 from cache_store.records import decode_record, encode_record
-
-COLUMNS = ("gain", "floor", "probability")
-"""Arrays of one float32 a sample that a block computes beside its maps."""
-
-Columns = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,23 +24,23 @@ class Receipt:
     """Size of the shard in bytes."""
     sha256: str
     """Hex SHA-256 of the shard."""
-    columns: dict[str, NDArray[np.float32]]
-    """gain, floor and probability of the block's rows, each (B,) float32."""
+    probability: NDArray[np.float16]
+    """Probability of each row's label, (B,) float16, in [0, 1]."""
+    num_flat: int
+    """Rows whose map prefers no place."""
     skipped: tuple[int, ...] = ()
     """Rows whose image could not be read; their maps are flat."""
 
     def encode(self) -> bytes:
         """Return the receipt as a checksummed record."""
-        packed = {
-            name: base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
-            for name, values in self.columns.items()
-        }
+        packed = np.ascontiguousarray(self.probability, "<f2").tobytes()
         return encode_record(
             {
                 "block": self.block,
                 "length": self.length,
                 "sha256": self.sha256,
-                "columns": packed,
+                "probability": base64.b64encode(packed).decode(),
+                "flat": self.num_flat,
                 "skipped": list(self.skipped),
             }
         )
@@ -60,16 +54,14 @@ class Receipt:
         """
         fields: dict[str, Any] = decode_record(data, place)
         try:
-            columns = {
-                name: np.frombuffer(base64.b64decode(fields["columns"][name]), "<f4")
-                for name in COLUMNS
-            }
+            probability_B = np.frombuffer(base64.b64decode(fields["probability"]), "<f2")
             return cls(
                 block=fields["block"],
                 length=fields["length"],
                 sha256=fields["sha256"],
-                columns=columns,
+                probability=probability_B.astype(np.float16),
+                num_flat=fields["flat"],
                 skipped=tuple(fields["skipped"]),
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DamagedCacheError(f"{place} is not a receipt: {error!r}") from error

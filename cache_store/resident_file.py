@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cache_store.arrays import ArraySpec, decode_object, encode_metadata
 from cache_store.errors import CacheFormatError, DamagedCacheError
+from cache_store.gains import gains_and_floors
 from cache_store.records import decode_record, encode_record
 
 if TYPE_CHECKING:
@@ -59,10 +60,7 @@ def write_file(path: Path, generation: "Generation") -> None:
     whole = np.memmap(path, np.uint8, mode="r+", shape=(total,))
     shape = (num, *generation.manifest.plan.map_shape)
     maps_Nhw = whole[HEADER_BYTES : HEADER_BYTES + int(np.prod(shape))].reshape(shape)
-    _decode_shards(generation, maps_Nhw)
-    columns = whole[columns_at:].view("<f4").reshape(2, num)
-    columns[0] = generation.column("gain")
-    columns[1] = generation.column("floor")
+    _decode_shards(generation, maps_Nhw, whole[columns_at:].view("<f4").reshape(2, num))
     fields = {
         "generation": generation.number,
         "digest": generation.digest,
@@ -150,19 +148,24 @@ def decode_shard(spec: ArraySpec, number: int, data: bytes, rows_Bhw: NDArray[np
         raise CacheFormatError(f"{spec.object_key(number)} can't be decoded: {error}") from error
 
 
-def _decode_shards(generation: "Generation", maps_Nhw: NDArray[np.uint8]) -> None:
+def _decode_shards(
+    generation: "Generation", maps_Nhw: NDArray[np.uint8], columns_2N: NDArray[np.float32]
+) -> None:
+    """Fill in the maps, and the gains and floors that follow from them."""
+    size = generation.provenance.size
     spec = generation.manifest.plan.saliency_spec(generation.number)
     # Maps that another version laid out in another way are left to Zarr.
     plain = generation.read_object(spec.metadata_key) == encode_metadata(spec)
 
     def decode(number: int) -> None:
-        start = number * spec.object_rows
-        rows_Bhw = maps_Nhw[start : start + spec.object_rows]
+        part = slice(number * spec.object_rows, (number + 1) * spec.object_rows)
+        rows_Bhw = maps_Nhw[part]
         data = generation.read_object(spec.object_key(number))
         if plain:
             decode_shard(spec, number, data, rows_Bhw)
         else:
             rows_Bhw[:] = decode_object(spec, number, data)
+        columns_2N[:, part] = gains_and_floors(rows_Bhw, (size, size))
 
     _in_threads(decode, spec.num_objects)
 

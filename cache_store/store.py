@@ -13,6 +13,7 @@ from cache_store.arrays import NUM_NEIGHBOURS, encode_group
 from cache_store.backend import Backend, open_backend
 from cache_store.collect import GcReport, collect, is_tombstone
 from cache_store.errors import (
+    CacheFormatError,
     CacheNotFoundError,
     DamagedCacheError,
     PublishConflictError,
@@ -98,7 +99,7 @@ class SaliencyStore:
         Args:
             url: Local folder, `file://` URL or `memory://NAME`.
             sample_ids: (N,) uint64, row i is sample i of the training set as trained.
-            content_ids: (N,) uint64 hashes of the images.
+            content_ids: (N,) uint64 hashes of the images; their low 32 bits are stored.
             labels: (N,) int64 class of each sample.
             fingerprint: Hex SHA-256 over the data set.
             data: Name of the data set, for people.
@@ -118,7 +119,7 @@ class SaliencyStore:
             claim_place(backend, identity, sample_ids)
             columns: dict[str, NDArray[Any]] = {
                 "sample_id": sample_ids,
-                "content_id": content_ids,
+                "content_id": content_ids.astype(np.uint32),
                 "label": labels.astype(np.int32),
             }
             write_samples(backend, columns)
@@ -131,11 +132,15 @@ class SaliencyStore:
 
     def sample_ids(self) -> NDArray[np.uint64]:
         """Return the id of each row's sample, (N,) uint64, in the cache's row order."""
-        ids: NDArray[np.uint64] = read_samples(self._backend, "sample_id", self.num_samples)
+        changed = DamagedCacheError(
+            f"sample ids of cache {self.url} have changed: run 'scae cache verify {self.url}'"
+        )
+        try:
+            ids: NDArray[np.uint64] = read_samples(self._backend, "sample_id", self.num_samples)
+        except CacheFormatError as error:
+            raise changed from error
         if sha256(ids.astype("<u8").tobytes()) != check_claim(self._backend, self.identity):
-            raise DamagedCacheError(
-                f"sample ids of cache {self.url} have changed: run 'scae cache verify {self.url}'"
-            )
+            raise changed
         return ids
 
     def generations(self) -> tuple[int, ...]:

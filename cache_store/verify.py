@@ -35,7 +35,7 @@ _NUMBERED = re.compile(
 )
 """Keys that belong to one generation; the group is its number."""
 _GENERATION_PARTS = re.compile(
-    rf"{GENERATIONS}/\d{{6,}}/(zarr\.json|(saliency|gain|floor|probability|class_neighbours)/.+)"
+    rf"{GENERATIONS}/\d{{6,}}/(zarr\.json|(saliency|probability|class_neighbours)/.+)"
 )
 """What a writer may leave of a generation that was never finished."""
 

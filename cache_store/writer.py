@@ -4,7 +4,6 @@ Legend: B rows of a block, h, w height and width of a map.
 """
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from cache_store.arrays import ArraySpec, decode_object, encode_object, saliency_spec
 from cache_store.backend import Backend, open_backend, require
 from cache_store.errors import CacheFormatError, DamagedCacheError
+from cache_store.gains import gains_and_floors
 from cache_store.layout import (
     PLANS,
     PUBLISHED,
@@ -27,7 +27,7 @@ from cache_store.layout import (
 )
 from cache_store.leases import is_condemned
 from cache_store.provenance import Provenance
-from cache_store.receipts import COLUMNS, Columns, Receipt
+from cache_store.receipts import Receipt
 from cache_store.records import (
     canonical_json,
     decode_record,
@@ -35,9 +35,6 @@ from cache_store.records import (
     require_fields,
     sha256,
 )
-
-ColumnsOf = Callable[[NDArray[np.uint8]], Columns]
-"""Given a block's stored maps (B, h, w) uint8, returns its columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,31 +125,37 @@ class GenerationWriter:
         return start, min(start + self.plan.block_rows, self.plan.num_samples)
 
     def write_block(
-        self, block: int, maps_Bhw: NDArray[np.uint8], columns: ColumnsOf, skipped: tuple[int, ...]
+        self,
+        block: int,
+        maps_Bhw: NDArray[np.uint8],
+        probability_B: NDArray[np.floating[Any]],
+        skipped: tuple[int, ...],
     ) -> Receipt:
         """Write one block's shard and its receipt; doing it twice changes nothing.
 
         Args:
             block: Number of the block.
             maps_Bhw: (B, h, w) uint8, 255 = 1.0, of all the block's rows.
-            columns: Called with the maps that are stored in the end, returns gain, floor and
-                probability, each (B,) float32.
+            probability_B: The network's probability of each row's label, (B,) in [0, 1]; it is
+                rounded to float16.
             skipped: Rows (numbers in the data set) whose image could not be read.
 
         Raises:
-            CacheFormatError: If the maps do not fit the plan.
+            CacheFormatError: If maps or probabilities do not fit the plan.
         """
+        self._check_probability(block, probability_B, len(maps_Bhw))
         data = encode_object(self.spec, block, maps_Bhw)
         key = self.spec.object_key(block)
         if not self.backend.create(key, data):
             data, maps_Bhw = self._adopt(block, data, maps_Bhw)
-        values = columns(maps_Bhw)
-        self._check_columns(block, values, len(maps_Bhw))
+        size = self.plan.provenance.size
+        gains_B, _ = gains_and_floors(maps_Bhw, (size, size))
         receipt = Receipt(
             block=block,
             length=len(data),
             sha256=sha256(data),
-            columns={name: values[name] for name in COLUMNS},
+            probability=probability_B.astype(np.float16),
+            num_flat=int(np.count_nonzero(gains_B == 0)),
             skipped=skipped,
         )
         self.backend.write(receipt_key(self.number, block), receipt.encode())
@@ -199,14 +202,19 @@ class GenerationWriter:
         self.backend.write(key, data)
         return data, maps_Bhw
 
-    def _check_columns(self, block: int, values: Columns, num_rows: int) -> None:
-        for name in COLUMNS:
-            column = values[name]
-            if column.shape != (num_rows,) or column.dtype != np.float32:
-                raise CacheFormatError(
-                    f"column {name} of block {block} must be ({num_rows},) float32, "
-                    f"got {column.shape} {column.dtype}"
-                )
+    def _check_probability(
+        self, block: int, probability_B: NDArray[np.floating[Any]], num_rows: int
+    ) -> None:
+        if probability_B.shape != (num_rows,) or probability_B.dtype.kind != "f":
+            raise CacheFormatError(
+                f"probability of block {block} must be ({num_rows},) floating, "
+                f"got {probability_B.shape} {probability_B.dtype}"
+            )
+        if not ((probability_B >= 0) & (probability_B <= 1)).all():
+            raise CacheFormatError(
+                f"probability of block {block} must be in [0, 1], "
+                f"got {probability_B.min()} to {probability_B.max()}"
+            )
 
 
 def read_plan(backend: Backend, number: int) -> dict[str, Any]:

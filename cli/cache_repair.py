@@ -37,7 +37,7 @@ def repair_command(*, cache: str, **options: Any) -> None:  # noqa: ANN401  # as
     """Compute again what is damaged or missing in CACHE, and only that.
 
     Only the very bytes that a manifest lists are put back, so data and weights must be those that
-    the maps were made from; both are checked. Records, metadata, gains and floors need neither.
+    the maps were made from; both are checked. Records and metadata need neither.
     On another kind of device maps may come out up to one level apart: they are not put under the
     old manifest; --allow-different publishes them with the intact ones as a new generation.
     Exit codes: 0 nothing damaged is left that a new generation does not replace, 1 something is.

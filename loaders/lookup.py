@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_store.gains import axis_weights
 from loaders.errors import DataError
-from loaders.gains import axis_weights, unit_maps
+from loaders.gains import unit_maps
 from loaders.view_batch import NO_CLIP, ViewBatch
 
 # B rows, h w native cells, H W output pixels, K places of a row.

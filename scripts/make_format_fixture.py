@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_store.provenance import Provenance
-from cache_store.receipts import Columns
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
 
@@ -25,17 +24,6 @@ def formula_maps(start: int, stop: int, generation: int) -> NDArray[np.uint8]:
     cells = np.arange(15).reshape(1, 3, 5)
     maps = (rows * 31 + cells * 17 + generation * 101) % 256
     return np.where(rows % 7 == 6, 0, maps).astype(np.uint8)
-
-
-def columns(maps: NDArray[np.uint8]) -> Columns:
-    """Return gain, floor and probability, each (B,) float32."""
-    low, high = maps.min((1, 2)) / 255, maps.max((1, 2)) / 255
-    spread = np.where(high > low, high - low, 1)
-    return {
-        "gain": np.where(high > low, 1 / spread, 0).astype(np.float32),
-        "floor": low.astype(np.float32),
-        "probability": (maps[:, 0, 0] / 256).astype(np.float32),
-    }
 
 
 def plan(generation: int) -> GenerationPlan:
@@ -70,7 +58,7 @@ def write_blocks(store: SaliencyStore, generation: int, blocks: tuple[int, ...])
     writer = store.begin(plan(generation))
     for block in blocks:
         maps = formula_maps(*writer.block_range(block), generation)
-        writer.write_block(block, maps, columns, (6,) if block == 0 else ())
+        writer.write_block(block, maps, maps[:, 0, 0] / 256, (6,) if block == 0 else ())
     if not writer.pending():
         neighbours = (np.arange(NUM_CLASSES)[:, None] + np.arange(1, 6)) % NUM_CLASSES
         store.publish(writer, neighbours.astype(np.int32))

@@ -99,13 +99,10 @@ def write_block(
 ) -> Callable[..., None]:
     """Write one block of formula maps."""
 
-    def columns(maps: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        means = maps.mean((1, 2)).astype(np.float32)
-        return {"gain": means + 1, "floor": means + 2, "probability": means + 3}
-
     def write(writer: GenerationWriter, block: int, salt: int = 0) -> None:
         start, stop = writer.block_range(block)
-        writer.write_block(block, formula_maps(start, stop, salt), columns, ())
+        maps = formula_maps(start, stop, salt)
+        writer.write_block(block, maps, maps[:, 0, 0] / 256, ())
 
     return write
 

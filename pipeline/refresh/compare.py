@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_store.gains import axis_weights, gains_and_floors
 from cache_store.generation import Generation
-from loaders.gains import axis_weights, exact_gains
 from loaders.lookup import SaliencyField
 from loaders.view_batch import ViewBatch
 from pipeline.errors import RefreshError
@@ -141,7 +141,6 @@ def compare_generations(
 class _Side:
     """One generation's part in a comparison."""
 
-    generation: Generation
     rows: NDArray[np.intp]
     """(M,) rows of the common samples."""
     maps: NDArray[np.uint8]
@@ -150,13 +149,6 @@ class _Side:
     def num_flat(self) -> int:
         """Count the maps whose cells are all equal."""
         return int((self.maps.max(axis=(1, 2)) == self.maps.min(axis=(1, 2))).sum())
-
-    def gains(self, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return gains (M,) and floors (M,) for an image of `size` pixels a side."""
-        if self.generation.provenance.size != size:
-            return exact_gains(self.maps, (size, size))
-        gains_N, floors_N = (self.generation.column(name) for name in ("gain", "floor"))
-        return gains_N[self.rows], floors_N[self.rows]
 
 
 def _match(first: Generation, second: Generation, sample: int | None) -> tuple[_Side, _Side, int]:
@@ -181,7 +173,7 @@ def _match(first: Generation, second: Generation, sample: int | None) -> tuple[_
         chosen_M = np.argsort(first_M)[sample_rows(num, sample)]
         first_M, second_M = first_M[chosen_M], second_M[chosen_M]
     one, two = (
-        _Side(side, rows_M, read_maps(side, rows_M))
+        _Side(rows_M, read_maps(side, rows_M))
         for side, rows_M in ((first, first_M), (second, second_M))
     )
     return one, two, num
@@ -229,7 +221,7 @@ def _tv_distances(
 ) -> NDArray[np.float64]:
     """Return half the L1 distance between two densities of Eq. 4 over all pixels: (M,) float64."""
     num = len(one.rows)
-    normalisers = [(side.maps, *side.gains(size)) for side in (one, two)]
+    normalisers = [(side.maps, *gains_and_floors(side.maps, (size, size))) for side in (one, two)]
     distances_M = np.empty(num)
     step = max(1, CHUNK_PIXELS // size**2)
     for start in range(0, num, step):

@@ -31,12 +31,15 @@ class RefreshReport:
     """True if the latest generation was made from this very plan, so nothing was computed."""
     num_rows_found: int
     """Rows that an earlier, unfinished run had left with valid receipts."""
-    num_flat: int
-    """Maps without any saliency; their centres are drawn uniformly."""
     seconds: float
     """Wall time."""
     shares: dict[str, float] = field(default_factory=dict)
     """Share of the blocks' time spent on decode, network and write, each in [0, 1]."""
+
+    @property
+    def num_flat(self) -> int:
+        """Maps without any saliency; their centres are drawn uniformly."""
+        return self.generation.manifest.num_flat
 
     @property
     def images_per_second(self) -> float:
@@ -77,11 +80,8 @@ def execute(
     store = open_or_create(plan, opened)
     latest = _latest_of_plan(store, plan)
     if latest is not None:
-        num_flat = int(np.count_nonzero(latest.column("gain") == 0))
         seconds = time.perf_counter() - begun
-        return RefreshReport(
-            generation=latest, reused=True, num_rows_found=0, num_flat=num_flat, seconds=seconds
-        )
+        return RefreshReport(generation=latest, reused=True, num_rows_found=0, seconds=seconds)
     neighbours = class_neighbours(built.module, plan.network.num_classes)
     executor = executor or LoopExecutor(lambda planned: BlockRunner(planned, opened, built))
     return _run(plan, store, executor, neighbours, progress, stop, begun)
@@ -139,7 +139,6 @@ def _run(
         generation=generation,
         reused=False,
         num_rows_found=found,
-        num_flat=int(np.count_nonzero(generation.column("gain") == 0)),
         seconds=time.perf_counter() - begun,
         shares=_shares(results),
     )

@@ -176,7 +176,7 @@ def _probabilities(
         place=cache,
         cure="use the data set it was made for",
     )
-    return generation.column("probability")[places_B]
+    return generation.probabilities[places_B]
 
 
 def _file_name(description: str) -> str:

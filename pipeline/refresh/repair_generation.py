@@ -13,16 +13,12 @@ from numpy.typing import NDArray
 
 from cache_store.arrays import ArraySpec, decode_object, encode_object
 from cache_store.backend import Backend
-from cache_store.errors import DamagedCacheError
 from cache_store.generation import Generation
 from cache_store.layout import IDENTITY, ROOT_METADATA, SAMPLES
 from cache_store.manifest import Manifest
 from cache_store.mend import array_specs, mend_identity, put_listed
-from cache_store.receipts import Columns
 from cache_store.store import SaliencyStore
-from cache_store.writer import ColumnsOf
 from cache_store.zarr_view import check_object
-from loaders.gains import exact_gains
 from pipeline.refresh.blocks import Block, cut_blocks
 from pipeline.refresh.neighbours import class_neighbours
 from pipeline.refresh.repair_sources import RepairSources, SourcesAtHand
@@ -31,7 +27,7 @@ MAX_LEVELS = 1
 """How far maps of another device or library version may lie from those that were stored."""
 
 Progress = Callable[[int, int], None]
-Computed = tuple[NDArray[np.uint8], NDArray[np.float32]]
+Computed = tuple[NDArray[np.uint8], NDArray[np.floating[Any]]]
 
 
 class GenerationRepair:
@@ -93,7 +89,6 @@ class GenerationRepair:
             else:
                 reason = "which row is which sample is not known, samples/sample_id is damaged"
                 self.hopeless |= dict.fromkeys(needs_maps, reason)
-        self._put_gains()
 
     def why_no_new_generation(self) -> str | None:
         """Return what speaks against publishing the maps that came out differently."""
@@ -112,10 +107,9 @@ class GenerationRepair:
         writer = store.begin(self._at_hand.plan, anew=True)
         for number in writer.pending():
             maps_Rhw, probability_R = self._block_values(number)
-            columns = _columns_of(probability_R, self.manifest.plan.provenance.size)
             start, stop = writer.block_range(number)
             skipped = tuple(row for row in self.manifest.skipped if start <= row < stop)
-            writer.write_block(number, maps_Rhw, columns, skipped)
+            writer.write_block(number, maps_Rhw, probability_R, skipped)
         return store.publish(writer, self._neighbours())
 
     @cached_property
@@ -147,7 +141,7 @@ class GenerationRepair:
         data = self._at_hand.runner.data if order_is_known else self._at_hand.data
         columns: dict[str, NDArray[Any]] = {
             "sample_id": data.sample_ids,
-            "content_id": data.content_ids,
+            "content_id": data.content_ids.astype(np.uint32),
             "label": data.labels.astype(np.int32),
         }
         for name, values_N in columns.items():
@@ -163,7 +157,7 @@ class GenerationRepair:
             if spec.object_key(block.number) in self.damaged
             or any(_overlap(block, column, number) for number in lost)
         ]
-        probability_N = np.zeros(self.manifest.plan.num_samples, np.float32)
+        probability_N = np.zeros(self.manifest.plan.num_samples, np.float16)
         for done, block in enumerate(needed):
             progress(done, len(needed))
             maps_Rhw, probability_R = self._compute(block)
@@ -185,24 +179,6 @@ class GenerationRepair:
 
     def _neighbours(self) -> NDArray[np.int32]:
         return class_neighbours(self._at_hand.built.module, self._at_hand.data.num_classes)
-
-    def _put_gains(self) -> None:
-        """Compute gains and floors from the stored maps."""
-        damaged = self._damaged_of("gain", "floor")
-        if not damaged:
-            return
-        num, size = self.manifest.plan.num_samples, self.manifest.plan.provenance.size
-        gains_N, floors_N = np.zeros(num, np.float32), np.zeros(num, np.float32)
-        for block in self._blocks:
-            try:
-                maps_Rhw = self._stored(self._specs["saliency"], block.number)
-            except DamagedCacheError:
-                self.hopeless |= dict.fromkeys(damaged, "maps that it follows from are damaged")
-                return
-            rows = slice(block.start, block.stop)
-            gains_N[rows], floors_N[rows] = exact_gains(maps_Rhw, (size, size))
-        self._put_column("gain", gains_N)
-        self._put_column("floor", floors_N)
 
     def _put_column(self, name: str, values_N: NDArray[Any]) -> None:
         spec = self._specs[name]
@@ -248,14 +224,6 @@ class GenerationRepair:
         keys = (spec.name for name, spec in self._specs.items() if name in names)
         starts = tuple(f"{key}/c/" for key in keys)
         return sorted(key for key in self.damaged if key.startswith(starts))
-
-
-def _columns_of(probability_R: NDArray[np.float32], size: int) -> ColumnsOf:
-    def columns(maps_Rhw: NDArray[np.uint8]) -> Columns:
-        gains_R, floors_R = exact_gains(maps_Rhw, (size, size))
-        return {"gain": gains_R, "floor": floors_R, "probability": probability_R}
-
-    return columns
 
 
 def _overlap(block: Block, column: ArraySpec, number: int) -> bool:

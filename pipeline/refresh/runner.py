@@ -14,11 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache_store.receipts import Columns
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationWriter
 from loaders.decode import read_resized
-from loaders.gains import exact_gains
 from loaders.image_data import ImageData
 from pipeline.errors import NetworkError, RefreshError, Stopped
 from pipeline.refresh.blocks import Block, cut_batches
@@ -40,8 +38,6 @@ class BlockResult:
     """Rows in it."""
     skipped: tuple[int, ...] = ()
     """Rows whose image could not be read."""
-    num_flat: int = 0
-    """Maps without any saliency."""
     seconds: dict[str, float] = field(
         default_factory=lambda: {"decode": 0.0, "network": 0.0, "write": 0.0}
     )
@@ -88,9 +84,7 @@ class BlockRunner:
         """
         maps_Rhw, probability_R, result = self.compute(block, stop)
         with _timed(result, "write"):
-            columns = self._columns_of(probability_R)
-            receipt = writer.write_block(block.number, maps_Rhw, columns, result.skipped)
-        result.num_flat = int(np.count_nonzero(receipt.columns["gain"] == 0))
+            writer.write_block(block.number, maps_Rhw, probability_R, result.skipped)
         return result
 
     def compute(
@@ -158,17 +152,6 @@ class BlockRunner:
             probability_B = logits_BK.softmax(1).gather(1, labels_B[:, None])[:, 0]
             kept = slice(len(rows))
             return quantise(maps_Bhw[kept].cpu().numpy()), probability_B[kept].cpu().numpy()
-
-    def _columns_of(
-        self, probability_R: NDArray[np.float32]
-    ) -> Callable[[NDArray[np.uint8]], Columns]:
-        size = self.plan.generation.provenance.size
-
-        def columns(maps_Rhw: NDArray[np.uint8]) -> Columns:
-            gains_R, floors_R = exact_gains(maps_Rhw, (size, size))
-            return {"gain": gains_R, "floor": floors_R, "probability": probability_R}
-
-        return columns
 
 
 def available_cores() -> int:

@@ -42,10 +42,10 @@ def formula_maps(start: int, stop: int, salt: int) -> NDArray[np.uint8]:
     return ((rows * 37 + cells * 11 + salt * 5) % 256).astype(np.uint8)
 
 
-def columns(maps: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """Return gain, floor and probability, functions of the maps."""
-    means = maps.mean((1, 2)).astype(np.float32)
-    return {"gain": means + 1, "floor": means + 2, "probability": means + 3}
+def probability(maps: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return a function of the maps, (B,) float64 in [0, 1), that float16 holds exactly."""
+    values: NDArray[np.float64] = maps[:, 0, 0] / 256
+    return values
 
 
 def make_plan(salt: int) -> GenerationPlan:
@@ -95,7 +95,7 @@ def refresh(
         writer = store.begin(plan)
         for block in writer.pending():
             maps = formula_maps(*writer.block_range(block), salt)
-            writer.write_block(block, maps, columns, ())
+            writer.write_block(block, maps, probability(maps), ())
         latest = store.publish(writer)
     if keep is not None:
         store.gc(keep=keep, grace_seconds=grace)
@@ -107,7 +107,7 @@ def check_whole(generation: Generation) -> None:
     salt = int(generation.provenance.weights_digest, 16)
     expected = formula_maps(0, NUM_SAMPLES, salt)
     pairs: list[tuple[str, Any, Any]] = [("saliency", generation.saliency[:], expected)]
-    pairs += [(name, generation.column(name), v) for name, v in columns(expected).items()]
+    pairs.append(("probability", generation.probabilities, probability(expected)))
     for name, got, wanted in pairs:
         if not np.array_equal(got, wanted):
             raise ValueError(f"{name} of generation {generation.number} is not that of salt {salt}")

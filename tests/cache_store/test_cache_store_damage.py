@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,12 +114,10 @@ class DamageRun:
             "ids": lambda: generation.sample_ids.tolist(),
             "contents": lambda: generation.content_ids.tolist(),
             "labels": lambda: generation.labels.tolist(),
+            "probabilities": lambda: generation.probabilities.tolist(),
             "neighbours": lambda: generation.class_neighbours.tolist(),
             "plan": lambda: _plan_of(store, number),
             "resident": lambda: self._resident(generation),
-        }
-        readers |= {
-            name: partial(_column, generation, name) for name in ("gain", "floor", "probability")
         }
         for name, read in readers.items():
             _attempt(values, f"{number} {name}", read)
@@ -136,11 +133,6 @@ class DamageRun:
 
 def _pointer(number: int) -> str:
     return f"_scae/published/{number:06d}.json"
-
-
-def _column(generation: Generation, name: str) -> list[float]:
-    values: list[float] = generation.column(name).tolist()
-    return values
 
 
 def _plan_of(store: SaliencyStore, number: int) -> Any:  # noqa: ANN401

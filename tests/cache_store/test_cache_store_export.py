@@ -8,6 +8,7 @@ import pytest
 
 from cache_store.errors import DamagedCacheError, StoreError
 from cache_store.export import export_generation
+from cache_store.gains import gains_and_floors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +35,12 @@ def test_export_holds_every_value(
     assert size == (tmp_path / "out.npz").stat().st_size
     with np.load(tmp_path / "out.npz", allow_pickle=False) as found:
         maps = formula_maps(0, 20)
-        means = maps.mean((1, 2)).astype(np.float32)
+        gains, floors = gains_and_floors(maps, (32, 32))
         np.testing.assert_array_equal(found["maps"], maps, strict=True)
-        for offset, name in enumerate(("gain", "floor", "probability"), start=1):
-            np.testing.assert_array_equal(found[name], means + offset, strict=True)
+        np.testing.assert_array_equal(found["gain"], gains, strict=True)
+        np.testing.assert_array_equal(found["floor"], floors, strict=True)
+        probability = (maps[:, 0, 0] / 256).astype(np.float32)
+        np.testing.assert_array_equal(found["probability"], probability, strict=True)
         np.testing.assert_array_equal(found["label"], np.arange(20) % 4, strict=True)
         ids = np.arange(100, 120, dtype=np.uint64)
         np.testing.assert_array_equal(found["sample_id"], ids, strict=True)
@@ -59,10 +62,10 @@ def test_export_replaces_a_file_only_when_forced(tmp_path: Path, generation: Gen
 
 def test_failed_export_leaves_no_file(tmp_path: Path, generation: Generation) -> None:
     before = sorted(tmp_path.iterdir())
-    (tmp_path / "c/generations/000001/gain/c/0").unlink()
-    with pytest.raises(DamagedCacheError, match="gain/c/0"):
+    (tmp_path / "c/generations/000001/probability/c/0").unlink()
+    with pytest.raises(DamagedCacheError, match="probability/c/0"):
         export_generation(generation, tmp_path / "out.npz")
-    with pytest.raises(DamagedCacheError, match="gain/c/0"):
+    with pytest.raises(DamagedCacheError, match="probability/c/0"):
         export_generation(generation, tmp_path / "out.npz", force=True)
     assert sorted(tmp_path.iterdir()) == before
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 GROUP = "generations/000001"
 PATHS = {
     "saliency": f"{GROUP}/saliency",
-    "gain": f"{GROUP}/gain",
-    "floor": f"{GROUP}/floor",
     "probability": f"{GROUP}/probability",
     "class_neighbours": f"{GROUP}/class_neighbours",
     "sample_id": "samples/sample_id",
@@ -48,16 +46,13 @@ def cache(
 @pytest.fixture
 def expected(formula_maps: Callable[..., NDArray[np.uint8]]) -> Values:
     maps = formula_maps(0, 20, 3)
-    means = maps.mean((1, 2)).astype(np.float32)
     ids = np.arange(20, dtype=np.uint64) + np.uint64(100)
     return {
         "saliency": maps,
-        "gain": means + 1,
-        "floor": means + 2,
-        "probability": means + 3,
+        "probability": (maps[:, 0, 0] / 256).astype(np.float16),
         "class_neighbours": np.full((1, 5), -1, np.int32),
         "sample_id": ids,
-        "content_id": ids * np.uint64(3),
+        "content_id": (ids * np.uint64(3)).astype(np.uint32),
         "label": (np.arange(20) % 4).astype(np.int32),
     }
 
@@ -102,7 +97,7 @@ def test_xarray_reads_maps_as_fractions_by_the_cf_attributes(cache: Path, expect
         np.testing.assert_array_equal(
             np.rint(saliency.values * 255).astype(np.uint8), expected["saliency"]
         )
-        for name in ("gain", "floor", "probability", "class_neighbours"):
+        for name in ("probability", "class_neighbours"):
             np.testing.assert_array_equal(data[name].values, expected[name])
 
 

@@ -41,14 +41,23 @@ def _maps(generation: int) -> NDArray[np.uint8]:
     return np.where(rows % 7 == 6, 0, maps).astype(np.uint8)
 
 
-def _columns(maps: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    low, high = maps.min((1, 2)) / 255, maps.max((1, 2)) / 255
+def _gains_and_floors(
+    maps: NDArray[np.uint8],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Look all 32 x 32 pixels up, as the document defines it."""
+    places = (np.arange(32) + 0.5) / 32
+    rows, columns = ((np.arange(cells) + 0.5) / cells for cells in (3, 5))
+    tall = [[np.interp(places, rows, line) for line in one.T] for one in maps / 255]
+    images = np.array(
+        [[np.interp(places, columns, line) for line in np.array(one).T] for one in tall]
+    )
+    low, high = images.min((1, 2)), images.max((1, 2))
     spread = np.where(high > low, high - low, 1)
-    return {
-        "gain": np.where(high > low, 1 / spread, 0).astype(np.float32),
-        "floor": low.astype(np.float32),
-        "probability": (maps[:, 0, 0] / 256).astype(np.float32),
-    }
+    return np.where(high > low, 1 / spread, 0).astype(np.float32), low.astype(np.float32)
+
+
+def _probability(maps: NDArray[np.uint8]) -> NDArray[np.float16]:
+    return (maps[:, 0, 0] / 256).astype(np.float16)
 
 
 def _ids(factor: int) -> NDArray[np.uint64]:
@@ -66,19 +75,17 @@ def test_cache_of_format_1_reads_back_every_value(cache: Path, number: int) -> N
     generation = SaliencyStore.open(cache).generation(number)
     maps = _maps(number)
     np.testing.assert_array_equal(np.asarray(generation.saliency[:]), maps)
-    for name, values in _columns(maps).items():
-        np.testing.assert_array_equal(generation.column(name), values)
+    np.testing.assert_array_equal(generation.probabilities, _probability(maps))
     neighbours = (np.arange(4)[:, None] + np.arange(1, 6)) % 4
     np.testing.assert_array_equal(generation.class_neighbours, neighbours)
     np.testing.assert_array_equal(generation.sample_ids, _ids(0x9E3779B97F4A7C15))
-    np.testing.assert_array_equal(generation.content_ids, _ids(0xD1B54A32D192ED03))
+    np.testing.assert_array_equal(generation.content_ids, _ids(0xD1B54A32D192ED03) % 2**32)
     np.testing.assert_array_equal(generation.labels, np.arange(NUM_SAMPLES) % 4)
     assert generation.provenance.weights_digest == f"{number:064x}"
     assert generation.provenance.epoch == number * 4 - 1
     assert generation.manifest.skipped == (6,)
     resident = generation.resident()
     np.testing.assert_array_equal(resident.maps, maps)
-    np.testing.assert_array_equal(resident.gains, _columns(maps)["gain"])
 
 
 def test_cache_of_format_1_is_whole(cache: Path) -> None:
@@ -97,10 +104,11 @@ def test_generation_begun_in_format_1_is_finished_by_this_version(cache: Path) -
     assert writer.pending() == (0, 2)
     for block in writer.pending():
         start, stop = writer.block_range(block)
-        writer.write_block(block, _maps(UNFINISHED)[start:stop], _columns, ())
+        maps = _maps(UNFINISHED)[start:stop]
+        writer.write_block(block, maps, _probability(maps), ())
     generation = store.publish(writer)
     np.testing.assert_array_equal(np.asarray(generation.saliency[:]), _maps(UNFINISHED))
-    np.testing.assert_array_equal(generation.column("gain"), _columns(_maps(UNFINISHED))["gain"])
+    np.testing.assert_array_equal(generation.probabilities, _probability(_maps(UNFINISHED)))
 
 
 def test_a_newer_format_is_refused_by_name(cache: Path) -> None:
@@ -183,8 +191,9 @@ def test_receipt_follows_the_document() -> None:
         len(shard),
         _sha256(shard),
     )
-    for name, values in _columns(_maps(UNFINISHED)[32:64]).items():
-        assert base64.b64decode(receipt["columns"][name]) == values.astype("<f4").tobytes()
+    maps = _maps(UNFINISHED)[32:64]
+    assert base64.b64decode(receipt["probability"]) == _probability(maps).tobytes()
+    assert receipt["flat"] == np.count_nonzero(~maps.any((1, 2)))
 
 
 def test_resident_file_follows_the_document(cache: Path) -> None:
@@ -202,9 +211,8 @@ def test_resident_file_follows_the_document(cache: Path) -> None:
     assert header["crc32"] == zlib.crc32(struct.pack(f"<{len(crcs)}I", *crcs))
     size = NUM_SAMPLES * 15
     assert data[4096 : 4096 + size] == _maps(2).tobytes()
-    columns = data[4096 + size + -size % 8 :]
-    wanted = _columns(_maps(2))
-    assert columns == wanted["gain"].tobytes() + wanted["floor"].tobytes()
+    columns = np.frombuffer(data[4096 + size + -size % 8 :], "<f4").reshape(2, NUM_SAMPLES)
+    np.testing.assert_allclose(columns, _gains_and_floors(_maps(2)), rtol=1e-6, atol=1e-7)
 
 
 def _names(value: object) -> set[str]:
@@ -222,7 +230,7 @@ def test_the_document_names_every_field(key: str) -> None:
     assert _names(fields if key in RECORDS else fields["attributes"]) <= documented
 
 
-@pytest.mark.parametrize("name", ["saliency", "gain", "floor", "probability", "class_neighbours"])
+@pytest.mark.parametrize("name", ["saliency", "probability", "class_neighbours"])
 def test_the_document_names_every_array(name: str) -> None:
     assert f"`generations/NNNNNN/{name}`" in DOCUMENT.read_text()
     assert (FIXTURE / "generations" / "000002" / name / "zarr.json").exists()

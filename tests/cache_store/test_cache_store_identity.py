@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IDS = np.array([50, 7, 99, 3], np.uint64)
-CONTENTS = np.array([1, 2, 3, 4], np.uint64)
+CONTENTS = np.array([1, 2, 3, 4], np.uint32)
 
 
 def _match(ids: list[int], contents: list[int], *, accept_stale: bool = False) -> list[int]:
@@ -108,7 +108,7 @@ def test_creating_a_deep_cache_where_a_shallow_one_is_names_the_flag(tmp_path: P
         return SaliencyStore.create(
             tmp_path / "c",
             sample_ids=IDS,
-            content_ids=CONTENTS,
+            content_ids=CONTENTS.astype(np.uint64),
             labels=np.zeros(4, np.int64),
             fingerprint="a" * 64,
             data="toy",

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cache_store.leases import Lease
-    from cache_store.receipts import Columns
     from tests.cache_store.conftest import TortureLog
 
 NUM_SAMPLES = 5
@@ -50,9 +49,9 @@ def _maps(start: int, stop: int, salt: int) -> NDArray[np.uint8]:
     return ((rows * 29 + np.arange(4).reshape(1, 2, 2) * 7 + salt * 13 + 1) % 256).astype(np.uint8)
 
 
-def _columns(maps: NDArray[np.uint8]) -> Columns:
-    means = maps.mean((1, 2)).astype(np.float32)
-    return {"gain": means + 1, "floor": means + 2, "probability": means + 3}
+def _probability(maps: NDArray[np.uint8]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = maps[:, 0, 0] / 256
+    return values
 
 
 def _plan(salt: int) -> GenerationPlan:
@@ -292,12 +291,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _write_block(self, writer: GenerationWriter, block: int, salt: int) -> None:
         maps = _maps(*writer.block_range(block), salt)
-        writer.write_block(block, maps, _columns, ())
+        writer.write_block(block, maps, _probability(maps), ())
 
     def _check_values(self, generation: Generation, salt: int) -> None:
         maps = _maps(0, NUM_SAMPLES, salt)
         np.testing.assert_array_equal(np.asarray(generation.saliency[:]), maps)
-        np.testing.assert_array_equal(generation.column("gain"), _columns(maps)["gain"])
+        np.testing.assert_array_equal(generation.probabilities, _probability(maps))
 
 
 class MemoryMachine(StoreMachine):

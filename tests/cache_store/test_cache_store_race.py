@@ -69,9 +69,7 @@ def race(make_child: MakeChild) -> Race:
 
 def _check(generation: Generation, maps: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(np.asarray(generation.saliency[:]), maps)
-    np.testing.assert_array_equal(
-        generation.column("gain"), maps.mean((1, 2)).astype(np.float32) + 1
-    )
+    np.testing.assert_array_equal(generation.probabilities, maps[:, 0, 0] / 256)
 
 
 def test_a_reader_beside_publishes_sees_whole_generations(race: Race, tmp_path: Path) -> None:

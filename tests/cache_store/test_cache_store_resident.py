@@ -15,6 +15,7 @@ import pytest
 
 from cache_store.arrays import decode_object, encode_object, saliency_spec
 from cache_store.errors import CacheFormatError, CacheNotFoundError, DamagedCacheError, StoreError
+from cache_store.gains import gains_and_floors
 from cache_store.resident import collect_resident, open_resident, resident_folder
 from cache_store.resident_claim import claimed, is_left_behind, owner_name, partial_path
 from cache_store.resident_file import decode_shard, write_file
@@ -42,8 +43,9 @@ def test_resident_maps_equal_the_stored_ones(
 ) -> None:
     resident = generation.resident()
     np.testing.assert_array_equal(resident.maps, formula_maps(0, 20))
-    np.testing.assert_array_equal(resident.gains, generation.column("gain"))
-    np.testing.assert_array_equal(resident.floors, generation.column("floor"))
+    gains, floors = gains_and_floors(formula_maps(0, 20), (32, 32))
+    np.testing.assert_array_equal(resident.gains, gains)
+    np.testing.assert_array_equal(resident.floors, floors)
     assert (resident.generation, resident.digest) == (1, generation.digest)
     assert resident.size == 32
 

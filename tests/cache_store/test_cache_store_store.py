@@ -43,16 +43,14 @@ if TYPE_CHECKING:
     WriteBlock = Callable[..., None]
 
 
-def test_published_maps_columns_and_samples_read_back(
+def test_published_maps_probabilities_and_samples_read_back(
     tmp_path: Path, make_store: MakeStore, publish: Publish, formula_maps: Maps
 ) -> None:
     publish(make_store(tmp_path / "c"))
     generation = SaliencyStore.open(tmp_path / "c").latest()
     maps = formula_maps(0, 20)
     np.testing.assert_array_equal(generation.saliency[:], maps)
-    means = maps.mean((1, 2)).astype(np.float32)
-    for offset, name in enumerate(("gain", "floor", "probability"), start=1):
-        np.testing.assert_array_equal(generation.column(name), means + offset)
+    np.testing.assert_array_equal(generation.probabilities, maps[:, 0, 0] / 256)
     np.testing.assert_array_equal(generation.sample_ids, np.arange(20) + 100)
     np.testing.assert_array_equal(generation.labels, np.arange(20) % 4)
     assert generation.verify().ok
@@ -143,9 +141,6 @@ def test_second_writer_of_a_block_adopts_the_first_ones_bytes(
     write_block(twin, 0, salt=9)  # as another kind of device would: a few other bytes
     generation = store.publish(writer)
     np.testing.assert_array_equal(generation.saliency[:], formula_maps(0, 20))
-    np.testing.assert_array_equal(
-        generation.column("gain"), formula_maps(0, 20).mean((1, 2)).astype(np.float32) + 1
-    )
     assert generation.verify().ok
 
 
@@ -360,12 +355,9 @@ def test_twin_with_other_probabilities_cannot_change_what_is_published(
     twin = GenerationWriter.attach(store.url, writer.number)
 
     def write_all(target: GenerationWriter, probability: float) -> None:
-        def columns(maps: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-            ones = np.ones(len(maps), np.float32)
-            return {"gain": ones, "floor": ones, "probability": ones * np.float32(probability)}
-
         for block in range(target.num_blocks):
-            target.write_block(block, formula_maps(*target.block_range(block)), columns, ())
+            maps = formula_maps(*target.block_range(block))
+            target.write_block(block, maps, np.full(len(maps), probability), ())
 
     write_all(writer, 0.5)
     real = publish_module._complete_receipts
@@ -383,7 +375,7 @@ def test_twin_with_other_probabilities_cannot_change_what_is_published(
     write_all(twin, 0.25)
     generation = store.publish(twin)
     assert generation.verify().ok
-    np.testing.assert_array_equal(generation.column("probability"), np.full(20, 0.5, np.float32))
+    np.testing.assert_array_equal(generation.probabilities, np.full(20, 0.5))
 
 
 def test_publish_does_not_list_damaged_samples_as_right(

@@ -52,10 +52,6 @@ def _maps_of(data: ArrayData, epoch: int = 0) -> NDArray[np.uint8]:
 def publish_for(tmp_path: Path) -> PublishFor:
     """Publish maps of a data set into tmp_path / 'c'."""
 
-    def columns(stored: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        ones = np.ones(len(stored), np.float32)
-        return {"gain": ones, "floor": ones, "probability": ones}
-
     def publish(data: ArrayData, epoch: int = 0, *, deep: bool | None = None) -> Generation:
         store = SaliencyStore.create(
             tmp_path / "c",
@@ -93,7 +89,7 @@ def publish_for(tmp_path: Path) -> PublishFor:
         writer = store.begin(plan)
         for block in range(writer.num_blocks):
             start, stop = writer.block_range(block)
-            writer.write_block(block, _maps_of(data, epoch)[start:stop], columns, ())
+            writer.write_block(block, _maps_of(data, epoch)[start:stop], np.ones(stop - start), ())
         return store.publish(writer)
 
     return publish

@@ -20,7 +20,6 @@ from loaders.batches import BatchKey
 from loaders.build import ScaeLoader, build_loader
 from loaders.errors import DataError, OptionError
 from loaders.followed_transform import build_transform
-from loaders.gains import exact_gains
 from loaders.geometry import CropFlip, ResizedCropFlip, Whole
 from loaders.image_data import ArrayData
 from loaders.map_style_data import MapStyleData
@@ -85,12 +84,7 @@ def publish_maps() -> Publish:
         writer = store.begin(plan)
         for block in range(writer.num_blocks):
             start, stop = writer.block_range(block)
-
-            def columns(stored: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-                gains, floors = exact_gains(stored, (size, size))
-                return {"gain": gains, "floor": floors, "probability": np.ones_like(gains)}
-
-            writer.write_block(block, maps[start:stop], columns, ())
+            writer.write_block(block, maps[start:stop], np.ones(stop - start), ())
         neighbours = np.full((data.num_classes, 5), -1, np.int32)
         neighbours[:, 0] = (np.arange(data.num_classes) + 1) % data.num_classes
         return store.publish(writer, neighbours)

@@ -17,7 +17,6 @@ from cli.preview import preview_command
 from loaders.centres import sample_centres
 from loaders.erasing import centred_boxes, sample_sides
 from loaders.errors import OptionError
-from loaders.gains import exact_gains
 from loaders.image_data import ArrayData, ImageData
 from loaders.named_data import open_data
 from loaders.randomness import KeyedStream
@@ -57,10 +56,6 @@ def maps() -> NDArray[np.uint8]:
 def make_cache(
     make_plan: Callable[..., GenerationPlan], maps: NDArray[np.uint8]
 ) -> Callable[..., SaliencyStore]:
-    def columns(maps_Bhw: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        gains, floors = exact_gains(maps_Bhw, (SIZE, SIZE))
-        return {"gain": gains, "floor": floors, "probability": np.full_like(gains, 0.25)}
-
     def make(url: Path, data: ImageData, *, publish: bool = True) -> SaliencyStore:
         plan = make_plan(len(data), size=SIZE)
         store = SaliencyStore.create(
@@ -75,7 +70,9 @@ def make_cache(
             writer = store.begin(plan)
             for block in writer.pending():
                 start, stop = writer.block_range(block)
-                writer.write_block(block, np.resize(maps, (stop, 3, 4))[start:], columns, ())
+                writer.write_block(
+                    block, np.resize(maps, (stop, 3, 4))[start:], np.full(stop - start, 0.25), ()
+                )
             store.publish(writer)
         return store
 
