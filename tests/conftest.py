@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +16,14 @@ from cache_store.writer import GenerationPlan
 from loaders.image_data import ArrayData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from cache_store.generation import Generation
     from cache_store.writer import GenerationWriter
 
+ROOT = Path(__file__).parent.parent
 FINGERPRINT = "f" * 64
 
 
@@ -133,3 +136,41 @@ def toy_images() -> Callable[..., ArrayData]:
         return data if rows is None else data.subset(rows)
 
     return make
+
+
+class TortureLog:
+    """Cases of a long run that have passed, one a line, so that a rerun does only the rest.
+
+    Args:
+        part: Name of the run.
+        room: Folder of the code and of the tests that the run is about: a change there begins anew.
+    """
+
+    def __init__(self, part: str, room: str = "cache_store") -> None:
+        digest = hashlib.sha256()
+        tests = ROOT / "tests" / room
+        for path in sorted([*(ROOT / room).glob("*.py"), *tests.glob("*.py")]):
+            digest.update(path.read_bytes())
+        folder = ROOT / ".torture"
+        folder.mkdir(exist_ok=True)
+        self._part = part
+        self._passed = folder / f"{part}-{digest.hexdigest()[:12]}.passed"
+        self._result = folder / f"{part}.result"
+
+    def todo(self, cases: Sequence[str]) -> Iterator[str]:
+        """Yield each case that has not passed with this code; asking for the next one passes it."""
+        done = set(self._passed.read_text().split("\n")) if self._passed.exists() else set()
+        with self._passed.open("a") as file:
+            for case in cases:
+                if case not in done:
+                    yield case
+                    file.write(f"{case}\n")
+                    file.flush()
+        now = datetime.now(UTC).isoformat(timespec="minutes")
+        self._result.write_text(f"{now} {self._part}: all {len(cases)} cases passed\n")
+
+
+@pytest.fixture
+def open_torture_log() -> Callable[..., TortureLog]:
+    """Open the log of one part of the long runs."""
+    return TortureLog

@@ -1,22 +1,19 @@
-"""What the reliability runs share: a process to kill, and a log that lets long runs be resumed."""
+"""What the store's reliability runs share: a process to kill."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 
 
 class Child:
@@ -76,35 +73,3 @@ def make_child() -> Iterator[Callable[[], Child]]:
 def child(make_child: Callable[[], Child]) -> Child:
     """Start one child process for the module."""
     return make_child()
-
-
-class TortureLog:
-    """Cases of a long run that have passed, one a line, so that a rerun does only the rest."""
-
-    def __init__(self, part: str) -> None:
-        digest = hashlib.sha256()
-        for path in sorted([*(ROOT / "cache_store").glob("*.py"), *HERE.glob("*.py")]):
-            digest.update(path.read_bytes())
-        folder = ROOT / ".torture"
-        folder.mkdir(exist_ok=True)
-        self._part = part
-        self._passed = folder / f"{part}-{digest.hexdigest()[:12]}.passed"
-        self._result = folder / f"{part}.result"
-
-    def todo(self, cases: Sequence[str]) -> Iterator[str]:
-        """Yield each case that has not passed with this code; asking for the next one passes it."""
-        done = set(self._passed.read_text().split("\n")) if self._passed.exists() else set()
-        with self._passed.open("a") as file:
-            for case in cases:
-                if case not in done:
-                    yield case
-                    file.write(f"{case}\n")
-                    file.flush()
-        now = datetime.now(UTC).isoformat(timespec="minutes")
-        self._result.write_text(f"{now} {self._part}: all {len(cases)} cases passed\n")
-
-
-@pytest.fixture
-def open_torture_log() -> Callable[[str], TortureLog]:
-    """Open the log of one part of the long runs."""
-    return TortureLog

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cache_store.generation import Generation
-    from tests.cache_store.conftest import TortureLog
+    from tests.conftest import TortureLog
 
     Publish = Callable[..., Generation]
     MakeStore = Callable[..., SaliencyStore]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tests.cache_store.conftest import Child, TortureLog
+    from tests.cache_store.conftest import Child
+    from tests.conftest import TortureLog
 
     Maps = Callable[..., NDArray[np.uint8]]
 

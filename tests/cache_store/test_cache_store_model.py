@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cache_store.leases import Lease
-    from tests.cache_store.conftest import TortureLog
+    from tests.conftest import TortureLog
 
 NUM_SAMPLES = 5
 BLOCK_ROWS = 2

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from cache_store.generation import Generation
     from cache_store.receipts import Receipt
     from cache_store.writer import GenerationPlan
-    from tests.cache_store.conftest import Child, TortureLog
+    from tests.cache_store.conftest import Child
+    from tests.conftest import TortureLog
 
     MakeChild = Callable[[], Child]
     Maps = Callable[..., NDArray[np.uint8]]
