@@ -1,10 +1,8 @@
 """Accuracy of a run's network on its test images."""
 
-from pipeline.training.metrics import Evaluation, class_groups, evaluate
+from loaders.class_groups import GROUPS, class_groups
+from pipeline.training.metrics import Evaluation, evaluate
 from pipeline.training.setup import RunParts
-
-GROUPS = ("many", "medium", "few")
-"""Groups of classes by training images."""
 
 
 def evaluate_run(parts: RunParts) -> tuple[Evaluation, dict[str, float | None]] | None:

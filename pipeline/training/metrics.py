@@ -14,11 +14,6 @@ from loaders.decode import read_resized
 from loaders.image_data import ImageData
 from pipeline.saliency.networks import BuiltNetwork
 
-MANY_ABOVE = 100
-"""Classes with more training images are 'many'."""
-FEW_BELOW = 20
-"""Classes with fewer training images are 'few'; the others are 'medium'."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
@@ -38,12 +33,6 @@ class Evaluation:
         values = np.asarray(self.per_class)[chosen_K]
         values = values[~np.isnan(values)]
         return float(values.mean()) if len(values) else None
-
-
-def class_groups(class_counts: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
-    """Return which classes are many, medium and few, (K,) bool each, by training images."""
-    many_K, few_K = class_counts > MANY_ABOVE, class_counts < FEW_BELOW
-    return {"many": many_K, "medium": ~many_K & ~few_K, "few": few_K}
 
 
 @torch.inference_mode()

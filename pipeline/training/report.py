@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from loaders.batches import NO_GENERATION
+from loaders.class_groups import FEW_BELOW, MANY_ABOVE, class_groups
 from loaders.image_data import ImageData
 from loaders.policy import ScaePolicy
-from pipeline.training.metrics import FEW_BELOW, MANY_ABOVE, class_groups
 from pipeline.training.report_classes import class_chart
 from pipeline.training.report_figures import Chart, epoch_charts, pointing_chart, time_chart
 from pipeline.training.report_samples import NUM_BOXES, RunView, samples_table

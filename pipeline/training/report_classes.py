@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from loaders.class_groups import class_groups
 from loaders.policy import ScaePolicy
 from pipeline.saliency.pictures import legible
-from pipeline.training.metrics import class_groups
 from pipeline.training.report_figures import (
     GROUP_COLOURS,
     PURPLE,

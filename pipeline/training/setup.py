@@ -8,12 +8,13 @@ import torch
 from torch.optim import SGD
 
 from loaders.batches import NO_GENERATION
-from loaders.build import ScaeLoader, build_loader
+from loaders.build import build_loader
 from loaders.errors import DataError
 from loaders.folder_data import FolderData
 from loaders.geometry import CropFlip, ResizedCropFlip
 from loaders.image_data import ArrayData, ImageData
 from loaders.policy import ScaePolicy
+from loaders.scae_loader import ScaeLoader
 from loaders.transforms import StandardTransform
 from pipeline.refresh.plan import resolve_device
 from pipeline.refresh.sources import DataSource, NetworkSource

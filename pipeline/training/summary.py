@@ -7,8 +7,9 @@ import numpy as np
 
 from cache_store.store import SaliencyStore
 from loaders.batches import NO_GENERATION
+from loaders.class_groups import GROUPS
 from pipeline.refresh.quality import saliency_quality
-from pipeline.training.evaluation import GROUPS, evaluate_run
+from pipeline.training.evaluation import evaluate_run
 from pipeline.training.report import write_report
 from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.setup import RunParts

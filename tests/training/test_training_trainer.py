@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from loaders.class_groups import class_groups
 from loaders.errors import DataError
 from loaders.image_data import ArrayData
 from pipeline.errors import TrainingError
 from pipeline.refresh.quality import saliency_quality, wilson_interval
 from pipeline.saliency.networks import build_network
-from pipeline.training.metrics import class_groups, evaluate
+from pipeline.training.metrics import evaluate
 from pipeline.training.trainer import TrainOptions, train
 
 if TYPE_CHECKING:
