@@ -50,6 +50,8 @@ class Batch:
     """(B, 4) int64 erased rectangles (y0, x0, y1, x1), half open; empty where nothing is erased."""
     unguided: Tensor
     """(B,) bool, True where a rectangle's centre was uniform for lack of a map."""
+    saliency: Tensor
+    """(B,) float32 in [0, 1], A_hat at the rectangle's centre; nan where no map placed one."""
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.images, self.labels))
@@ -72,4 +74,5 @@ class Batch:
             events=self.events,
             boxes=self.boxes,
             unguided=self.unguided,
+            saliency=self.saliency,
         )

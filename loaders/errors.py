@@ -17,3 +17,7 @@ class GeometryError(ScaeError, TypeError):
 
 class OptionError(ScaeError, ValueError):
     """Raised when an option has a value outside its allowed range."""
+
+
+class StateError(ScaeError, ValueError):
+    """Raised when a saved position belongs to another loader than the one that loads it."""

@@ -102,7 +102,7 @@ class FolderData(ImageData):
         self.paths = self.paths.subset(rows)
 
 
-def to_arrays(data: FolderData, threads: int = 2, *, max_bytes: int | None = None) -> ArrayData:
+def to_arrays(data: ImageData, threads: int = 2, *, max_bytes: int | None = None) -> ArrayData:
     """Return `data` decoded into memory, with its ids and fingerprint, so that caches serve both.
 
     Args:
@@ -149,7 +149,7 @@ def to_arrays(data: FolderData, threads: int = 2, *, max_bytes: int | None = Non
         name=data.name,
         sample_ids=data.sample_ids,
         content_ids=data.content_ids,
-        paths=data.paths,
+        paths=getattr(data, "paths", None),
     )
     arrays.deep = data.deep
     return arrays

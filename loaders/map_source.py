@@ -134,6 +134,10 @@ class MapSource:
         """Return the generation's nearest classes, (K, 5) int32, -1 for none."""
         return self._open(generation)[1].class_neighbours
 
+    def digest(self, generation: int) -> str:
+        """Return the generation's digest, hex SHA-256."""
+        return self._open(generation)[1].digest
+
     def renew_lease(self) -> None:
         """Renew the lease if that is due; cheap enough for every batch."""
         if self._lease is None or time.monotonic() - self._renewed < RENEW_SECONDS:

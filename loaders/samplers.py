@@ -1,4 +1,4 @@
-"""The order of an epoch: a pure function of (seed, epoch), cut into batches for every rank."""
+"""An epoch cut into batches for every rank: a pure function of (seed, epoch)."""
 
 from collections.abc import Iterator
 
@@ -6,81 +6,126 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.batches import NO_GENERATION, BatchKey
-from loaders.errors import OptionError
+from loaders.errors import OptionError, StateError
+from loaders.sample_orders import SampleOrder, occurrences
 
 SHUFFLE_PURPOSE = 0x5CAE
 """Sets the shuffle's numbers apart from other uses of NumPy's Philox with the same seed."""
 
 
 class EpochBatches:
-    """Yields the batch keys of one epoch; `set_epoch` chooses which.
+    """Yields the batch keys of one epoch; `set_epoch` chooses which, and where in it to begin.
 
-    A step's global batch is cut into equal parts, one a rank; the last global batch may be smaller.
+    A step's global batch goes to the ranks in turn, sample by sample. Every sample of the order is
+    delivered once over all ranks, none twice to fill up: the last global batch may be smaller, and
+    where it would leave a rank without samples, it joins the one before.
 
     Args:
-        num_samples: N.
+        order: Which samples an epoch delivers.
         batch_size: Samples a batch of one rank.
         seed: The run's seed, at least 0.
-        shuffle: False keeps the data set's order.
         drop_last: Leave out a last batch that is not full.
         rank: This process, 0 <= rank < world_size.
         world_size: Number of processes that share an epoch.
 
     Raises:
-        OptionError: If a number is outside its range.
+        OptionError: If a number is outside its range, or a rank would get no sample at all.
     """
 
     def __init__(
         self,
-        num_samples: int,
+        order: SampleOrder,
         batch_size: int,
         *,
         seed: int = 0,
-        shuffle: bool = True,
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if num_samples < 1 or batch_size < 1 or seed < 0:
+        if batch_size < 1 or seed < 0:
             raise OptionError(
-                "num_samples and batch_size must be at least 1 and seed at least 0, "
-                f"got {num_samples}, {batch_size} and {seed}"
+                f"batch_size must be at least 1 and seed at least 0, got {batch_size} and {seed}"
             )
         if not 0 <= rank < world_size:
             raise OptionError(f"rank must be in [0, world_size {world_size}), got {rank}")
-        self._num_samples = num_samples
-        self._batch_size = batch_size
-        self._seed = seed
-        self._shuffle = shuffle
-        self._drop_last = drop_last
-        self._rank, self._world_size = rank, world_size
-        self._epoch, self._generation = 0, NO_GENERATION
+        self.order = order
+        self.seed = seed
+        self.drop_last = drop_last
+        self.rank, self.world_size = rank, world_size
+        self.global_size = batch_size * world_size
+        self.bounds = self._bounds()
+        self._epoch, self._generation, self._first = 0, NO_GENERATION, 0
 
-    def set_epoch(self, epoch: int, generation: int) -> None:
-        """Choose the epoch and the generation that the next iteration is about."""
-        self._epoch, self._generation = epoch, generation
+    def set_epoch(self, epoch: int, generation: int, position: int = 0) -> None:
+        """Choose what the next iteration is about.
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the epoch's global order, (N,) int64, each sample once."""
-        if not self._shuffle:
-            return np.arange(self._num_samples)
-        entropy = np.random.SeedSequence([self._seed, epoch, SHUFFLE_PURPOSE])
-        return np.random.Generator(np.random.Philox(entropy)).permutation(self._num_samples)
+        Args:
+            epoch: 0-based epoch.
+            generation: Generation to read maps from, 0 for none.
+            position: Samples of the epoch, over all ranks, that were delivered already.
+
+        Raises:
+            StateError: If no step of this many ranks and samples a batch begins there.
+        """
+        first = self.step_at(position)
+        self._epoch, self._generation, self._first = epoch, generation, first
+
+    def step_at(self, position: int) -> int:
+        """Return the step that begins after `position` samples of an epoch, over all ranks.
+
+        Raises:
+            StateError: If none does, for this many ranks and samples a batch.
+        """
+        step = int(np.searchsorted(self.bounds, position))
+        if step == len(self.bounds) or self.bounds[step] != position:
+            raise StateError(
+                f"position in the epoch must be one where a batch of {self.world_size} ranks "
+                f"begins (a multiple of {self.global_size}, or the end {self.bounds[-1]}), got "
+                f"{position}: go on with the number of ranks that saved it"
+            )
+        return step
+
+    @property
+    def start_step(self) -> int:
+        """Step that the next iteration begins with."""
+        return self._first
+
+    def rows(self, epoch: int) -> NDArray[np.int64]:
+        """Return the epoch's rows of the data set over all ranks, (M,) int64."""
+        entropy = np.random.SeedSequence([self.seed, epoch, SHUFFLE_PURPOSE])
+        return self.order.draw(np.random.Generator(np.random.Philox(entropy)))
 
     def __len__(self) -> int:
-        whole, rest = divmod(self._num_samples, self._batch_size * self._world_size)
-        return whole + (rest > 0 and not self._drop_last)
+        return len(self.bounds) - 1
 
     def __iter__(self) -> Iterator[BatchKey]:
-        order_N = self.order(self._epoch)
-        global_size = self._batch_size * self._world_size
-        for step in range(len(self)):
-            indices = order_N[step * global_size : (step + 1) * global_size]
-            mine = np.array_split(indices, self._world_size)[self._rank]
+        # Not in the generator: that runs when the first batch is asked for, maybe after set_epoch.
+        return self._keys(self._epoch, self._generation, self._first)
+
+    def _keys(self, epoch: int, generation: int, first: int) -> Iterator[BatchKey]:
+        rows_M = self.rows(epoch)
+        draws_M = occurrences(rows_M)
+        for step in range(first, len(self)):
+            mine = slice(self.bounds[step] + self.rank, self.bounds[step + 1], self.world_size)
             yield BatchKey(
-                epoch=self._epoch,
-                generation=self._generation,
+                epoch=epoch,
+                generation=generation,
                 step=step,
-                indices=mine,
-                draws=np.zeros(len(mine), np.int64),
+                indices=rows_M[mine].copy(),
+                draws=draws_M[mine].copy(),
             )
+
+    def _bounds(self) -> NDArray[np.int64]:
+        """Return where each step's global batch begins, and where the last one ends."""
+        total, size = len(self.order), self.global_size
+        if total < self.world_size or (self.drop_last and total < size):
+            least = f"a global batch of {size}" if self.drop_last else f"{self.world_size} ranks"
+            raise OptionError(f"an epoch must have samples for {least}, got {total}")
+        bounds = list(range(0, total + 1, size))
+        rest = total - bounds[-1]
+        if rest and not self.drop_last:
+            if rest < self.world_size:
+                bounds[-1] = total
+            else:
+                bounds.append(total)
+        return np.array(bounds, np.int64)

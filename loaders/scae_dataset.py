@@ -17,6 +17,7 @@ from loaders.batches import NO_GENERATION, Batch, BatchKey
 from loaders.centres import sample_centres
 from loaders.erasing import centred_boxes, erase_rectangles, sample_sides
 from loaders.image_data import ImageData
+from loaders.lookup import look_up
 from loaders.map_source import MapBatch, MapSource
 from loaders.map_style_data import MapStyle, MapStyleData
 from loaders.partners import PartnerTable
@@ -137,6 +138,7 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
         labels_B = self.data.labels[key.indices]
         boxes_B4 = np.zeros((len(every_B), 4), np.int64)
         unguided_B = np.zeros(len(every_B), np.bool_)
+        saliency_B = np.full(len(every_B), np.nan, np.float32)
         events_B = np.zeros(len(every_B), np.uint8)
         labels: Tensor = torch.from_numpy(labels_B)
         if self.policy is not None:
@@ -144,7 +146,9 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
             erased_E = np.flatnonzero(events_B == Event.ERASE)
             maps = self.maps.fetch(key.generation, key.indices[erased_E])
             unguided_B[erased_E] = maps.gains == 0
-            boxes_B4[erased_E] = self._boxes(key, erased_E, maps, views.take(erased_E))
+            boxes_B4[erased_E], saliency_B[erased_E] = self._boxes(
+                key, erased_E, maps, views.take(erased_E)
+            )
             erase_rectangles(images, boxes_B4, self.policy.fill)
             labels = self._mix(key, np.flatnonzero(events_B == Event.MIXUP), images, labels)
         return Batch(
@@ -154,15 +158,20 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
             events=torch.from_numpy(events_B),
             boxes=torch.from_numpy(boxes_B4),
             unguided=torch.from_numpy(unguided_B),
+            saliency=torch.from_numpy(saliency_B),
         )
 
     def _boxes(
         self, key: BatchKey, slots_E: NDArray[np.int64], maps: MapBatch, views: ViewBatch
-    ) -> NDArray[np.int64]:
-        """Draw rectangles: centres by Eq. 4, sides as Random Erasing does."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Draw rectangles: centres by Eq. 4, sides as Random Erasing does.
+
+        Returns:
+            (E, 4) int64 boxes; (E,) float32 A_hat at their centres, nan for a flat or missing map.
+        """
         policy = self.policy
         if policy is None or len(slots_E) == 0:
-            return np.zeros((0, 4), np.int64)
+            return np.zeros((0, 4), np.int64), np.zeros(0, np.float32)
         size = (self._transform.size, self._transform.size)
         centres_E2 = sample_centres(
             maps.maps,
@@ -181,7 +190,11 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
             aspect=policy.aspect,
             aspect_law=policy.aspect_law,
         )
-        return centred_boxes(centres_E2, heights_E, widths_E, size, border=policy.border)
+        y_E1, x_E1 = centres_E2[:, :1], centres_E2[:, 1:]
+        saliency_E = look_up(maps.maps, maps.gains, maps.floors, views, y_E1, x_E1)[:, 0]
+        saliency_E[maps.gains == 0] = np.nan
+        boxes_E4 = centred_boxes(centres_E2, heights_E, widths_E, size, border=policy.border)
+        return boxes_E4, saliency_E.astype(np.float32)
 
     def _mix(
         self, key: BatchKey, slots_M: NDArray[np.int64], images: Tensor, labels: Tensor

@@ -1,7 +1,8 @@
 """Data shared by the loaders' tests."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,31 @@ from numpy.typing import NDArray
 from scipy import stats
 from torchvision import tv_tensors
 
+from cache_store.provenance import Provenance
+from cache_store.store import SaliencyStore
+from cache_store.writer import GenerationPlan
+from loaders.build import build_loader
+from loaders.geometry import CropFlip
 from loaders.image_data import ArrayData
+from loaders.policy import ScaePolicy
 from loaders.shapes import render_shapes
 from loaders.shapes_forms import FORM_NAMES
+from loaders.transforms import StandardTransform
 from loaders.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cache_store.generation import Generation
+    from loaders.scae_loader import ScaeLoader
+
+    Publish = Callable[..., Generation]
+    MakeLoader = Callable[..., ScaeLoader]
 
 Floats = NDArray[np.float64]
 Seen = tuple[Floats, Floats, NDArray[np.bool_]]
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
 @pytest.fixture(scope="session")
@@ -138,3 +157,96 @@ def check_view() -> Callable[..., View]:
         return view
 
     return check
+
+
+@pytest.fixture
+def publish_maps() -> Publish:
+    """Publish given maps for a data set."""
+
+    def publish(
+        data: ArrayData, cache: str | Path, maps: NDArray[np.uint8], epoch: int = 0
+    ) -> Generation:
+        store = SaliencyStore.create(
+            cache,
+            sample_ids=data.sample_ids,
+            content_ids=data.content_ids,
+            labels=data.labels,
+            fingerprint=data.fingerprint,
+            data=data.name,
+        )
+        size = data.images.shape[1]
+        provenance = Provenance(
+            data=data.name,
+            fingerprint=data.fingerprint,
+            network="formula",
+            weights="random",
+            weights_digest="0",
+            target_layer="none",
+            size=size,
+            mean=MEAN,
+            std=STD,
+            batch_size=8,
+            channels_last=False,
+            precision="fp32",
+            device_type="cpu",
+            code_version="0",
+            epoch=epoch,
+        )
+        plan = GenerationPlan(
+            provenance=provenance,
+            num_samples=len(data),
+            map_shape=(maps.shape[1], maps.shape[2]),
+            block_rows=16,
+            chunk_rows=8,
+        )
+        writer = store.begin(plan)
+        for block in range(writer.num_blocks):
+            start, stop = writer.block_range(block)
+            writer.write_block(block, maps[start:stop], np.ones(stop - start), ())
+        neighbours = np.full((data.num_classes, 5), -1, np.int32)
+        neighbours[:, 0] = (np.arange(data.num_classes) + 1) % data.num_classes
+        return store.publish(writer, neighbours)
+
+    return publish
+
+
+@pytest.fixture
+def mixed_data() -> ArrayData:
+    """46 random 8x8 images: classes of 20, 12, 8, 5 and 1, of which the last three are tail."""
+    labels = np.repeat(np.arange(5), [20, 12, 8, 5, 1])
+    images = np.random.default_rng(5).integers(0, 256, (46, 8, 8, 3), np.uint8)
+    return ArrayData(images, labels, list("abcde"), name="mixed")
+
+
+@pytest.fixture
+def make_loader(tmp_path: Path, mixed_data: ArrayData, publish_maps: Publish) -> MakeLoader:
+    """Build loaders that erase and mix, by a cache of generations 1 and 2."""
+    cache = tmp_path / "loader-cache"
+    for epoch in range(2):
+        maps = np.random.default_rng(epoch).integers(0, 256, (46, 3, 4)).astype(np.uint8)
+        maps[::9] = 0  # flat: uniform centres
+        publish_maps(mixed_data, cache, maps, epoch=epoch)
+    policy = ScaePolicy(
+        num_epochs=4,
+        class_counts=tuple(mixed_data.class_counts.tolist()),
+        lambda_max=20.0,
+        curriculum=False,
+        tau=0.5,
+        p_min=0.4,
+        p_max=0.9,
+        partner="neighbor",
+    )
+
+    def make(**options: object) -> ScaeLoader:
+        settings: dict[str, object] = {
+            "cache": cache,
+            "policy": policy,
+            "batch_size": 8,
+            "generation": 1,
+            "seed": 3,
+            **options,
+        }
+        transform = StandardTransform(geometry=CropFlip(8, padding=2), mean=MEAN, std=STD)
+        return build_loader(mixed_data, transform, **settings)  # type: ignore[arg-type]
+
+    return make

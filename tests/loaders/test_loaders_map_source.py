@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cache_store.generation import Generation
-    from loaders.build import ScaeLoader
+    from loaders.scae_loader import ScaeLoader
 
     Toy = Callable[..., ArrayData]
     PublishFor = Callable[..., Generation]

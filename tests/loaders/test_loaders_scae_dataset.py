@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from cache_store.errors import CacheMismatchError, CacheNotFoundError
-from cache_store.provenance import Provenance
-from cache_store.store import SaliencyStore
-from cache_store.writer import GenerationPlan
 from loaders.batches import BatchKey
-from loaders.build import ScaeLoader, build_loader
+from loaders.build import build_loader
 from loaders.errors import DataError, OptionError
 from loaders.followed_transform import build_transform
 from loaders.geometry import CropFlip, ResizedCropFlip, Whole
@@ -39,57 +35,6 @@ if TYPE_CHECKING:
     Publish = Callable[..., Generation]
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-
-
-@pytest.fixture
-def publish_maps() -> Publish:
-    """Publish given maps for a data set."""
-
-    def publish(
-        data: ArrayData, cache: str | Path, maps: NDArray[np.uint8], epoch: int = 0
-    ) -> Generation:
-        store = SaliencyStore.create(
-            cache,
-            sample_ids=data.sample_ids,
-            content_ids=data.content_ids,
-            labels=data.labels,
-            fingerprint=data.fingerprint,
-            data=data.name,
-        )
-        size = data.images.shape[1]
-        provenance = Provenance(
-            data=data.name,
-            fingerprint=data.fingerprint,
-            network="formula",
-            weights="random",
-            weights_digest="0",
-            target_layer="none",
-            size=size,
-            mean=MEAN,
-            std=STD,
-            batch_size=8,
-            channels_last=False,
-            precision="fp32",
-            device_type="cpu",
-            code_version="0",
-            epoch=epoch,
-        )
-        plan = GenerationPlan(
-            provenance=provenance,
-            num_samples=len(data),
-            map_shape=(maps.shape[1], maps.shape[2]),
-            block_rows=16,
-            chunk_rows=8,
-        )
-        writer = store.begin(plan)
-        for block in range(writer.num_blocks):
-            start, stop = writer.block_range(block)
-            writer.write_block(block, maps[start:stop], np.ones(stop - start), ())
-        neighbours = np.full((data.num_classes, 5), -1, np.int32)
-        neighbours[:, 0] = (np.arange(data.num_classes) + 1) % data.num_classes
-        return store.publish(writer, neighbours)
-
-    return publish
 
 
 def _corner_maps(num: int) -> NDArray[np.uint8]:
@@ -284,48 +229,6 @@ def test_neighbour_partners_give_soft_labels(tmp_path: Path, publish_maps: Publi
     torch.testing.assert_close(labels[:10], torch.tensor([[1.0, 0, 0]] * 10))
     assert (labels[10:, 0] == 0).all()
     assert ((labels[10:, 2] > 0) & (labels[10:, 2] < 1)).sum() > 5
-
-
-def _digest(loader: ScaeLoader, epochs: range = range(2)) -> str:
-    seen = hashlib.sha256()
-    for epoch in epochs:
-        loader.set_epoch(epoch, epoch)
-        for batch in loader:
-            for tensor in (batch.images, batch.labels, batch.boxes, batch.indices):
-                seen.update(tensor.contiguous().numpy().tobytes())
-    return seen.hexdigest()
-
-
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_batches_are_the_same_for_any_number_of_workers(
-    tmp_path: Path, toy_images: Toy, publish_maps: Publish, start_method: str
-) -> None:
-    """Persistent workers see epoch and generation change, since both travel with the key."""
-    data = toy_images()
-    publish_maps(data, tmp_path / "c", _corner_maps(40))
-    digests = set()
-    for workers in (0, 1, 2) if start_method == "fork" else (2,):
-        loader = build_loader(
-            data,
-            STANDARD,
-            cache=tmp_path / "c",
-            policy=_policy(data, p_max=1.0, lambda_max=50.0, curriculum=False),
-            batch_size=7,
-            num_workers=workers,
-            start_method="spawn" if start_method == "spawn" else "fork",
-        )
-        digests.add(_digest(loader))
-    assert digests == {
-        _digest(
-            build_loader(
-                data,
-                STANDARD,
-                cache=tmp_path / "c",
-                policy=_policy(data, p_max=1.0, lambda_max=50.0, curriculum=False),
-                batch_size=7,
-            )
-        )
-    }
 
 
 def test_epochs_and_generations_change_the_batches(
