@@ -1,18 +1,24 @@
-"""Accuracy, overall and by how many training images a class has.
+"""Accuracy, overall and by how many training images a class has, and calibration.
 
 Legend: N images, K classes.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from loaders.decode import read_resized
 from loaders.image_data import ImageData
 from pipeline.saliency.networks import BuiltNetwork
+
+NUM_BINS = 15
+"""Bins of equal width for the calibration error, as in MiSLAS."""
+BELOW_ONE = 1 - 2.0**-24
+"""The largest float32 below 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +31,10 @@ class Evaluation:
     """Share of images whose most likely class is right."""
     top5: float | None
     """Share with the right class among the five most likely, None for 5 classes or fewer."""
+    balanced: float
+    """Balanced accuracy: mean of the classes' own, those without images left out."""
+    ece: float
+    """Expected calibration error: mean distance of confidence and accuracy over 15 bins."""
     per_class: tuple[float, ...]
     """Top-1 by class, nan for classes without images."""
 
@@ -36,7 +46,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(
+def predict(
     network: nn.Module,
     built: BuiltNetwork,
     data: ImageData,
@@ -45,8 +55,8 @@ def evaluate(
     device: torch.device,
     bf16: bool,
     batch_size: int = 256,
-) -> Evaluation:
-    """Measure a network on whole images squashed to size x size.
+) -> Tensor:
+    """Return the (N, K) float32 logits, on the CPU, of whole images squashed to size x size.
 
     Args:
         network: The classifier; left in train or eval mode as found.
@@ -57,33 +67,58 @@ def evaluate(
         bf16: Whether to run under bfloat16 autocast.
         batch_size: Images a forward pass.
     """
-    was_training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
-    mean = torch.tensor(built.mean, device=device).view(1, -1, 1, 1) * 255
-    std = torch.tensor(built.std, device=device).view(1, -1, 1, 1) * 255
     parts = []
     try:
         for start in range(0, len(data), batch_size):
             rows = range(start, min(start + batch_size, len(data)))
-            images = (read_resized(data, rows, size, 2).to(device).float() - mean) / std
+            images = read_normalised(data, rows, built, size, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 parts.append(network(images).float().cpu())
     finally:
-        network.train(was_training)
-    return _score(torch.cat(parts), torch.from_numpy(data.labels.copy()), data.num_classes)
+        for module, training in modes:
+            module.training = training
+    return torch.cat(parts)
 
 
-def _score(logits_NK: torch.Tensor, labels_N: torch.Tensor, num_classes: int) -> Evaluation:
-    right_N = (logits_NK.argmax(1) == labels_N).double()
-    counts_K = torch.bincount(labels_N, minlength=num_classes)
-    hits_K = torch.bincount(labels_N, weights=right_N, minlength=num_classes)
-    top5 = None
-    if num_classes > 5:
-        best_N5 = logits_NK.topk(5, dim=1).indices
-        top5 = float((best_N5 == labels_N[:, None]).any(1).double().mean())
+def read_normalised(
+    data: ImageData, rows: range, built: BuiltNetwork, size: int, device: torch.device
+) -> Tensor:
+    """Return whole images as the network wants them, (B, 3, size, size) float32 on a device."""
+    mean = torch.tensor(built.mean, device=device).view(1, -1, 1, 1) * 255
+    std = torch.tensor(built.std, device=device).view(1, -1, 1, 1) * 255
+    return (read_resized(data, rows, size, 2).to(device).float() - mean) / std
+
+
+def score(logits_NK: Tensor, labels: NDArray[np.int64]) -> Evaluation:
+    """Measure logits against labels.
+
+    Args:
+        logits_NK: (N, K) logits, N >= 1.
+        labels: (N,) classes.
+    """
+    # Slow to import, and only training needs it.
+    from torchmetrics.functional import classification as measures
+
+    num_classes = logits_NK.shape[1]
+    labels_N = torch.from_numpy(labels.copy())
+    counted = partial(
+        measures.multiclass_stat_scores, logits_NK, labels_N, num_classes, validate_args=False
+    )
+    hits_K, support_K = (counted(average="none")[:, column].double() for column in (0, 4))
+    per_class_K = (hits_K / support_K).numpy()  # nan where there are no images
+    # torchmetrics counts a confidence of exactly 1 in a bin of its own beyond the last one
+    # (https://github.com/Lightning-AI/torchmetrics/issues/3510).
+    shares_NK = logits_NK.softmax(1).clamp(max=BELOW_ONE)
+    ece = measures.multiclass_calibration_error(
+        shares_NK, labels_N, num_classes, n_bins=NUM_BINS, norm="l1", validate_args=False
+    )
     return Evaluation(
         loss=float(nn.functional.cross_entropy(logits_NK, labels_N)),
-        top1=float(right_N.mean()),
-        top5=top5,
-        per_class=tuple((hits_K / counts_K).tolist()),
+        top1=float(hits_K.sum()) / len(labels),
+        top5=int(counted(average="micro", top_k=5)[0]) / len(labels) if num_classes > 5 else None,
+        balanced=float(np.nanmean(per_class_K)),
+        ece=float(ece),
+        per_class=tuple(per_class_K.tolist()),
     )

@@ -43,7 +43,7 @@ def finish(
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """Return the final figures as a table of a few lines."""
-    names = ("top1", "top5", "many", "medium", "few")
+    names = ("top1", "top5", "many", "medium", "few", "balanced", "ece")
     accuracy = [f"{name} {summary[name]:.1%}" for name in names if summary[name] is not None]
     lines = [f"accuracy   {'  '.join(accuracy)}"] if accuracy else []
     lines.append(
@@ -62,11 +62,13 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 def _accuracy(parts: RunParts) -> dict[str, Any]:
     evaluated = evaluate_run(parts)
     if evaluated is None:
-        return dict.fromkeys(("top1", "top5", *GROUPS)) | {"per_class": []}
+        return dict.fromkeys(("top1", "top5", "balanced", "ece", *GROUPS)) | {"per_class": []}
     result, groups = evaluated
     return {
         "top1": result.top1,
         "top5": result.top5,
+        "balanced": result.balanced,
+        "ece": result.ece,
         **groups,
         "per_class": [None if np.isnan(value) else value for value in result.per_class],
     }

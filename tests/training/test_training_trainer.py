@@ -12,7 +12,7 @@ from loaders.image_data import ArrayData
 from pipeline.errors import TrainingError
 from pipeline.refresh.quality import saliency_quality, wilson_interval
 from pipeline.saliency.networks import build_network
-from pipeline.training.metrics import evaluate
+from pipeline.training.metrics import predict, score
 from pipeline.training.trainer import TrainOptions, train
 
 if TYPE_CHECKING:
@@ -104,10 +104,15 @@ def test_evaluation_counts_hits_by_class_and_restores_the_mode() -> None:
     data = ArrayData(images, np.arange(30) % 7, [str(k) for k in range(7)])
     built = build_network("resnet8", num_classes=7, seed=3)
     network = built.module.train()
-    result = evaluate(
+    norm = network.get_submodule(
+        "bn1"
+    ).eval()  # as a second stage without BatchNorm's statistics leaves it
+    logits = predict(
         network, built, data, size=8, device=torch.device("cpu"), bf16=False, batch_size=11
     )
+    result = score(logits, data.labels)
     assert network.training
+    assert not norm.training
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (built.mean, built.std))
     with torch.no_grad():
