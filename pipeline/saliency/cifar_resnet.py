@@ -89,8 +89,14 @@ class NormedLinear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
-        weight_KC = torch.empty(out_features, in_features).uniform_(-1, 1)
-        self.weight = nn.Parameter(functional.normalize(weight_KC, dim=1))
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw each class's weights anew: a random direction of length 1."""
+        self.weight.uniform_(-1, 1)
+        self.weight.copy_(functional.normalize(self.weight, dim=1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the (B, K) cosines of (B, C) features."""

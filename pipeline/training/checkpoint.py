@@ -3,19 +3,20 @@
 import io
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from loaders.batches import NO_GENERATION
 from pipeline.errors import RecipeError
 from pipeline.training.run_folder import Row, RunFolder, write_whole
+from pipeline.training.stage import Stage
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 """Version of the checkpoint's fields; another one is refused."""
 
 
@@ -34,31 +35,20 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: RunFolder,
-    network: nn.Module,
-    optimizer: Optimizer,
-    progress: Progress,
-    recipe_digest: str,
-    keep: int,
+    folder: RunFolder, stage: Stage, progress: Progress, recipe_digest: str, keep: int
 ) -> Path:
     """Write the checkpoint of an epoch, then remove older ones beyond `keep`.
+
+    Its "model" is the network as it is evaluated and deployed, in every stage.
 
     Returns:
         The checkpoint's path.
     """
-    state: dict[str, Any] = {
-        "version": CHECKPOINT_VERSION,
-        "model": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
-        "epoch": progress.epoch,
-        "generation": progress.generation,
-        "generation_digest": progress.generation_digest,
-        "recipe_digest": recipe_digest,
-        "rows": json.dumps(progress.rows),
-    }
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    own = stage.state()
+    with stage.deployed():
+        state = {"model": stage.network.state_dict(), "stage": own}
+        torch.save(state | _rest(stage, progress, recipe_digest), buffer)
     path = folder.checkpoint_path(progress.epoch)
     write_whole(path, buffer.getvalue())
     for old in folder.checkpoint_paths()[:-keep]:
@@ -66,10 +56,26 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(
-    path: Path, network: nn.Module, optimizer: Optimizer, recipe_digest: str
-) -> Progress:
-    """Put a checkpoint's state into network, optimiser and torch's generator.
+def _rest(stage: Stage, progress: Progress, recipe_digest: str) -> dict[str, Any]:
+    return {
+        "version": CHECKPOINT_VERSION,
+        "optimizer": stage.optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "epoch": progress.epoch,
+        "generation": progress.generation,
+        "generation_digest": progress.generation_digest,
+        "recipe_digest": recipe_digest,
+        "rows": json.dumps(progress.rows),
+    }
+
+
+def load_checkpoint(path: Path, stage_of: Callable[[int], Stage], recipe_digest: str) -> Progress:
+    """Put a checkpoint's state into its stage's network and optimiser, and torch's generator.
+
+    Args:
+        path: The checkpoint.
+        stage_of: Returns the stage that an epoch belongs to.
+        recipe_digest: Of the recipe that is to go on.
 
     Raises:
         RecipeError: If it can't be read, or belongs to another recipe.
@@ -83,14 +89,19 @@ def load_checkpoint(
             "from the one before"
         ) from error
     if version != CHECKPOINT_VERSION:
-        raise RecipeError(f"checkpoint {path} has version {version}, this scae reads 1")
+        raise RecipeError(
+            f"checkpoint {path} has version {version}, this scae reads "
+            f"{CHECKPOINT_VERSION}: begin anew with another --run"
+        )
     if state["recipe_digest"] != recipe_digest:
         raise RecipeError(
             f"checkpoint {path} was made by another recipe than this one: compare with "
             f"{path.parent.parent / 'recipe.toml'}, or use another --run"
         )
-    network.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    stage = stage_of(state["epoch"])
+    stage.network.load_state_dict(state["model"])
+    stage.load_state(state["stage"])
+    stage.optimizer.load_state_dict(state["optimizer"])
     rng: Tensor = state["rng"]
     torch.set_rng_state(rng)
     return Progress(

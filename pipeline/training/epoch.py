@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from loaders.batches import Batch
 from loaders.policy import Event
 from pipeline.errors import Stopped, TrainingError
 from pipeline.training.setup import RunParts
+from pipeline.training.stage import Stage
 
 StepProgress = Callable[[int, int], None]
 """Called with the steps done and the steps of the epoch."""
@@ -64,13 +65,14 @@ class EpochCounts:
 
 
 def train_epoch(
-    parts: RunParts, epoch: int, progress: StepProgress, stop: Callable[[], bool]
+    parts: RunParts, stage: Stage, epoch: int, progress: StepProgress, stop: Callable[[], bool]
 ) -> EpochCounts:
-    """Train on every batch of one epoch; the loader must be set to that epoch.
+    """Train on every batch of one epoch; stage and loader must be set to that epoch.
 
     Args:
-        parts: The run's parts; network and optimiser are changed.
-        epoch: 0-based epoch, for messages.
+        parts: The run's parts.
+        stage: Whom to train and how; network and optimiser are changed.
+        epoch: 0-based epoch.
         progress: Called after each step.
         stop: Asked before each step whether to stop.
 
@@ -78,12 +80,10 @@ def train_epoch(
         Stopped: If `stop` said so.
         TrainingError: If the loss is not finite.
     """
-    network = parts.built.module
-    network.train()
     counts = EpochCounts()
-    num_steps = len(parts.loader)
+    num_steps = len(stage.loader)
     begun = time.perf_counter()
-    batches = iter(parts.loader)
+    batches = iter(stage.loader)
     for step in range(num_steps):
         if stop():
             raise Stopped(
@@ -93,7 +93,7 @@ def train_epoch(
         asked = time.perf_counter()
         batch = next(batches)
         counts.seconds_wait += time.perf_counter() - asked
-        loss, right = _step(parts, network, batch)
+        loss, right = _step(parts, stage, batch, epoch)
         if not torch.isfinite(loss):
             raise TrainingError(_not_finite(parts, batch, epoch, step))
         counts.add(batch, float(loss), right)
@@ -102,14 +102,14 @@ def train_epoch(
     return counts
 
 
-def _step(parts: RunParts, network: nn.Module, batch: Batch) -> tuple[Tensor, float]:
+def _step(parts: RunParts, stage: Stage, batch: Batch, epoch: int) -> tuple[Tensor, float]:
     moved = batch.to(parts.device)
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
-        logits = network(moved.images.contiguous(memory_format=torch.channels_last))
-    loss = nn.functional.cross_entropy(logits.float(), moved.labels)
-    parts.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    parts.optimizer.step()
+        logits = stage.logits(moved.images.contiguous(memory_format=torch.channels_last))
+    loss = stage.objective(logits.float(), moved.labels, epoch)
+    stage.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    stage.optimizer.step()
     labels = moved.labels.argmax(1) if moved.labels.ndim == 2 else moved.labels
     return loss.detach(), float((logits.detach().argmax(1) == labels).sum())
 

@@ -5,7 +5,10 @@ from typing import Any, Literal
 
 from cache_store.records import canonical_json, sha256
 from loaders.policy import ErasingOptions, ScaePolicy
-from pipeline.errors import RecipeError
+from pipeline.training.checks import require
+from pipeline.training.combinations import check_combinations
+from pipeline.training.losses.options import LossRecipe
+from pipeline.training.second_stage_options import SecondStageRecipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,10 +82,10 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "keep_checkpoints"):
-            _require(name, getattr(self, name) >= 1, "1 or more", getattr(self, name))
+            require(name, getattr(self, name) >= 1, "1 or more", getattr(self, name))
         for name in ("lr_min", "warmup_epochs", "momentum", "weight_decay"):
-            _require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
-        _require("lr", self.lr > 0, "above 0", self.lr)
+            require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
+        require("lr", self.lr > 0, "above 0", self.lr)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,9 +112,19 @@ class RefreshRecipe:
     """An unreadable image stops the refresh, or gets a flat map."""
 
     def __post_init__(self) -> None:
-        _require("interval", self.interval >= 0, "0 or more", self.interval)
-        _require("batch_size", self.batch_size >= 1, "1 or more", self.batch_size)
-        _require("workers", self.workers >= 0, "0 or more", self.workers)
+        require("interval", self.interval >= 0, "0 or more", self.interval)
+        require("batch_size", self.batch_size >= 1, "1 or more", self.batch_size)
+        require("workers", self.workers >= 0, "0 or more", self.workers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateRecipe:
+    """Section [evaluate]: what is measured on the test split beside accuracy."""
+
+    top5: Literal["auto", "yes", "no"] = "auto"
+    """Right class among the five most likely; auto: where there are more than 5 classes."""
+    occlusion: bool = False
+    """At the end: accuracy on images that lose their most salient, random or least salient area."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,14 +141,41 @@ class Recipe:
     """What learns."""
     train: TrainRecipe = field(default_factory=TrainRecipe)
     """How."""
+    loss: LossRecipe = field(default_factory=LossRecipe)
+    """What it minimises."""
     erase: EraseRecipe = field(default_factory=EraseRecipe)
     """What is erased."""
     refresh: RefreshRecipe = field(default_factory=RefreshRecipe)
     """When maps are made anew."""
+    evaluate: EvaluateRecipe = field(default_factory=EvaluateRecipe)
+    """What is measured."""
+    second_stage: SecondStageRecipe = field(default_factory=SecondStageRecipe)
+    """What is done to the classifier afterwards."""
 
     def __post_init__(self) -> None:
-        _require("seed", self.seed >= 0, "0 or more", self.seed)
+        require("seed", self.seed >= 0, "0 or more", self.seed)
         self.policy((1, 1))  # so that a wrong option is refused when the recipe is read
+        check_combinations(self)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of both stages."""
+        return self.train.epochs + self.second_stage.num_epochs
+
+    @property
+    def mixing(self) -> str | None:
+        """The setting that mixes images, if there is one."""
+        erase = self.erase
+        if erase.method == "scae" and erase.class_aware and erase.beta > 0 and erase.tau > 0:
+            return "erase.beta > 0 (MixUp of tail classes)"
+        return None
+
+    @property
+    def soft_labels(self) -> str | None:
+        """The setting that makes labels shares of classes instead of integers, if there is one."""
+        if self.erase.method == "scae" and self.erase.partner == "neighbor":
+            return 'erase.partner = "neighbor"'
+        return None
 
     def policy(self, class_counts: tuple[int, ...]) -> ScaePolicy | None:
         """Return the erasing policy for a training set, None for method 'none'.
@@ -159,11 +199,6 @@ class Recipe:
             fields[section].pop(key, None)
         fields.pop("name")
         return sha256(canonical_json(fields))
-
-
-def _require(name: str, holds: bool, allowed: str, value: object) -> None:  # noqa: FBT001
-    if not holds:
-        raise RecipeError(f"{name} must be {allowed}, got {value!r}")
 
 
 def _without_none(value: Any) -> Any:  # noqa: ANN401  # walks nested TOML values

@@ -15,10 +15,10 @@ from pipeline.errors import RecipeError
 from pipeline.training.recipe import Recipe
 
 METRIC_COLUMNS = (
-    "epoch", "lr", "lam", "generation", "train_loss", "train_top1", "test_loss", "test_top1",
-    "test_many", "test_medium", "test_few", "erased", "mixed", "unguided", "erased_pixels",
-    "images_per_second", "seconds_train", "seconds_wait", "seconds_refresh", "seconds_evaluate",
-    "refresh",
+    "epoch", "stage", "lr", "lam", "generation", "train_loss", "train_top1", "test_loss",
+    "test_top1", "test_top5", "test_balanced", "test_ece", "test_many", "test_medium", "test_few",
+    "erased", "mixed", "unguided", "erased_pixels", "images_per_second", "seconds_train",
+    "seconds_wait", "seconds_refresh", "seconds_evaluate", "refresh",
 )  # fmt: skip
 """Columns of metrics.csv, one row an epoch."""
 

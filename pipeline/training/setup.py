@@ -20,6 +20,8 @@ from pipeline.refresh.plan import resolve_device
 from pipeline.refresh.sources import DataSource, NetworkSource
 from pipeline.saliency.networks import BuiltNetwork
 from pipeline.saliency.precision import choose_precision
+from pipeline.training.combinations import check_data
+from pipeline.training.head import prepare_head
 from pipeline.training.recipe import Recipe
 
 SMALL_SIDE = 64
@@ -56,6 +58,8 @@ class RunParts:
     """Whether forward passes run under bfloat16 autocast."""
     cache: str
     """Path or URL of the cache."""
+    accept_stale: bool
+    """Whether maps of images that have changed since are used."""
 
 
 def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False) -> RunParts:
@@ -69,16 +73,19 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
     Raises:
         DataError: If the data can't be opened.
         NetworkError: If the network can't be built, or the weights do not fit.
+        RecipeError: If loss or second stage make no sense for this network or data.
     """
     source = _data_source(recipe)
     network_size = recipe.data.size
     train_data = source.open()
+    check_data(recipe, train_data.class_counts)
     built = network_source(recipe, train_data.num_classes).build()
     size = network_size or built.native_size
     train_data = _in_memory(recipe, train_data, size)
     device = torch.device(resolve_device(recipe.train.device))
     # Convolutions are 1.2 to 1.8 times faster so on CPUs, and GPUs want it for bfloat16.
     built.module.to(device).to(memory_format=torch.channels_last)
+    prepare_head(recipe, built, size)
     policy = recipe.policy(tuple(train_data.class_counts.tolist()))
     precision = recipe.train.precision
     return RunParts(
@@ -94,11 +101,14 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
             weight_decay=recipe.train.weight_decay,
         ),
         policy=policy,
-        loader=_loader(recipe, train_data, built, policy, size, cache, accept_stale),
+        loader=run_loader(
+            recipe, train_data, built, policy, size, cache, accept_stale=accept_stale
+        ),
         size=size,
         device=device,
         bf16=choose_precision(precision, device.type).name == "bf16",
         cache=str(cache),
+        accept_stale=accept_stale,
     )
 
 
@@ -144,15 +154,27 @@ def _in_memory(recipe: Recipe, data: ImageData, size: int) -> ImageData:
     return data.load(max_bytes=MAX_MEMORY_BYTES if wish == "auto" else None)
 
 
-def _loader(
+def run_loader(
     recipe: Recipe,
     data: ImageData,
     built: BuiltNetwork,
     policy: ScaePolicy | None,
     size: int,
     cache: str | Path,
-    accept_stale: bool,  # noqa: FBT001  # private, called once
+    *,
+    accept_stale: bool = False,
 ) -> ScaeLoader:
+    """Return the loader of training batches as a recipe wants them.
+
+    Args:
+        recipe: The recipe.
+        data: Training images.
+        built: Says how images are normalised.
+        policy: When and where to erase, None for never.
+        size: Side of the network's input in pixels.
+        cache: Path or URL of the cache.
+        accept_stale: Use the maps of images that have changed since.
+    """
     crop = recipe.data.crop
     padded = crop == "pad" or (crop == "auto" and size <= SMALL_SIDE)
     geometry = CropFlip(size) if padded else ResizedCropFlip(size)

@@ -15,11 +15,12 @@ from pipeline.refresh.policy import RefreshPolicy
 from pipeline.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pipeline.training.epoch import StepProgress, train_epoch
 from pipeline.training.evaluation import evaluate_run
+from pipeline.training.first_stage import first_stage
 from pipeline.training.recipe import Recipe
 from pipeline.training.refresh_step import refresh_from_checkpoint
 from pipeline.training.run_folder import Row, RunFolder
-from pipeline.training.schedule import learning_rate
 from pipeline.training.setup import RunParts, build_parts
+from pipeline.training.stage import Stage
 from pipeline.training.summary import finish
 
 Log = Callable[[str], None]
@@ -69,27 +70,31 @@ def train(recipe: Recipe, options: TrainOptions) -> RunFolder:
     cache = options.cache or folder.cache
     parts = build_parts(recipe, cache, accept_stale=options.accept_stale)
     progress = Progress(epoch=-1, generation=_first_generation(parts, options.log))
+    trainer = _Trainer(parts, folder, options)
     if checkpoints:
-        network, optimizer = parts.built.module, parts.optimizer
-        progress = load_checkpoint(checkpoints[-1], network, optimizer, recipe.digest())
+        progress = load_checkpoint(checkpoints[-1], trainer.stage_of, recipe.digest())
         _check_generation(parts, progress)
         options.log(f"going on after epoch {progress.epoch} of {folder.path}")
     folder.write_recipe(recipe)
-    _Trainer(parts, folder, options).run(progress)
+    trainer.run(progress)
     return folder
 
 
 class _Trainer:
-    """The loop over epochs."""
+    """The loop over the epochs of all stages."""
 
     def __init__(self, parts: RunParts, folder: RunFolder, options: TrainOptions) -> None:
         self.parts, self.folder, self.options = parts, folder, options
-        policy = parts.policy
+        self.stage = first_stage(parts)
         self.refreshes = RefreshPolicy(
             num_epochs=parts.recipe.train.epochs,
-            interval=parts.recipe.refresh.interval if policy is not None else 0,
-            lam=policy.lam if policy is not None else lambda _epoch: 0.0,
+            interval=parts.recipe.refresh.interval if parts.policy is not None else 0,
+            lam=self.stage.lam,
         )
+
+    def stage_of(self, epoch: int) -> Stage:
+        """Return the stage of an epoch."""
+        return self.stage
 
     def run(self, progress: Progress) -> None:
         """Train the epochs that are left and write summary and report."""
@@ -97,24 +102,25 @@ class _Trainer:
         generation = progress.generation
         if progress.epoch >= 0:
             generation = self._after_epoch(progress, rows)
-        for epoch in range(progress.epoch + 1, self.parts.recipe.train.epochs):
-            rows.append(self._epoch(epoch, generation))
+        for epoch in range(progress.epoch + 1, self.parts.recipe.num_epochs):
+            rows.append(self._epoch(self.stage_of(epoch), epoch, generation))
             progress = self._checkpoint(epoch, generation, rows)
             generation = self._after_epoch(progress, rows)
+        self.stage.finish()
         finish(self.parts, self.folder, rows, self.options.log)
 
-    def _epoch(self, epoch: int, generation: int) -> Row:
+    def _epoch(self, stage: Stage, epoch: int, generation: int) -> Row:
         parts = self.parts
-        lr = learning_rate(parts.recipe.train, epoch)
-        for group in parts.optimizer.param_groups:
-            group["lr"] = lr
-        parts.loader.set_epoch(epoch, generation)
-        label = f"epoch {epoch} of 0..{parts.recipe.train.epochs - 1}"
-        counts = train_epoch(parts, epoch, self.options.progress(label), self.options.stop)
+        lr = stage.begin_epoch(epoch)
+        stage.loader.set_epoch(epoch, generation)
+        label = f"epoch {epoch} of 0..{parts.recipe.num_epochs - 1}"
+        show, stop = self.options.progress(label), self.options.stop
+        counts = train_epoch(parts, stage, epoch, show, stop)
         row: Row = {
             "epoch": epoch,
+            "stage": stage.number,
             "lr": lr,
-            "lam": parts.policy.lam(epoch) if parts.policy is not None else 0.0,
+            "lam": stage.lam(epoch),
             "generation": generation,
             "seconds_refresh": 0.0,
             "refresh": "",
@@ -126,13 +132,17 @@ class _Trainer:
 
     def _evaluate(self) -> Row:
         begun = time.perf_counter()
-        evaluated = evaluate_run(self.parts)
+        with self.stage.deployed():
+            evaluated = evaluate_run(self.parts)
         if evaluated is None:
             return {"seconds_evaluate": 0.0}
         result, groups = evaluated
         return {
             "test_loss": result.loss,
             "test_top1": result.top1,
+            "test_top5": result.top5,
+            "test_balanced": result.balanced,
+            "test_ece": result.ece,
             **{f"test_{name}": share for name, share in groups.items()},
             "seconds_evaluate": time.perf_counter() - begun,
         }
@@ -146,14 +156,15 @@ class _Trainer:
             epoch=epoch, generation=generation, generation_digest=digest, rows=tuple(rows)
         )
         keep = parts.recipe.train.keep_checkpoints
-        save_checkpoint(
-            self.folder, parts.built.module, parts.optimizer, progress, parts.recipe.digest(), keep
-        )
+        save_checkpoint(self.folder, self.stage, progress, parts.recipe.digest(), keep)
         self.folder.write_metrics(rows)
         return progress
 
     def _after_epoch(self, progress: Progress, rows: list[Row]) -> int:
         """Refresh if the policy wants it; return the generation of the next epoch."""
+        if self.stage.number > 1:
+            rows[-1] = {**rows[-1], "refresh": "no: second stage"}
+            return progress.generation
         decision = self.refreshes.after(progress.epoch)
         if not decision.wanted:
             rows[-1] = {**rows[-1], "refresh": f"no: {decision.reason}"}

@@ -1,0 +1,22 @@
+"""The first stage of a run: the training proper."""
+
+from pipeline.training.losses.objective import build_objective
+from pipeline.training.schedule import learning_rate
+from pipeline.training.setup import RunParts
+from pipeline.training.stage import Stage
+
+
+def first_stage(parts: RunParts) -> Stage:
+    """Return the training of all weights by the recipe's loss, on the erasing loader's batches."""
+    recipe, policy = parts.recipe, parts.policy
+    objective = build_objective(recipe.loss, parts.train_data.class_counts, recipe.train.epochs)
+    return Stage(
+        number=1,
+        epochs=range(recipe.train.epochs),
+        network=parts.built.module,
+        objective=objective.to(parts.device),
+        optimizer=parts.optimizer,
+        loader=parts.loader,
+        learning_rate=lambda epoch: learning_rate(recipe.train, epoch),
+        lam=policy.lam if policy is not None else lambda _epoch: 0.0,
+    )

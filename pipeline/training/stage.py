@@ -1,0 +1,73 @@
+"""A part of a run: whom it trains, by what loss, on which batches, at what rate."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from loaders.build import ScaeLoader
+from pipeline.training.logit_scaling import LogitScaling
+from pipeline.training.losses.objective import Objective
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Stage:
+    """One way of training, for a range of the run's epochs."""
+
+    number: int
+    """1, or 2 for a second stage."""
+    epochs: range
+    """0-based epochs of the run that belong to it."""
+    network: nn.Module
+    """The run's network."""
+    objective: Objective
+    """What is minimised."""
+    optimizer: SGD
+    """Holds what is trained; a group's `lr_factor` multiplies its learning rate."""
+    loader: ScaeLoader
+    """Training batches."""
+    learning_rate: Callable[[int], float]
+    """The rate of a 0-based epoch of the run."""
+    lam: Callable[[int], float]
+    """Guidance strength of a 0-based epoch of the run."""
+    scaling: LogitScaling | None = None
+    """Learnable factors of the logits, folded into the network wherever it leaves the stage."""
+    batchnorm_moves: bool = True
+    """Whether BatchNorm uses and tracks the statistics of the stage's batches."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return (B, K) logits of (B, 3, S, S) images, to be trained by."""
+        logits_BK: Tensor = self.network(images)
+        return logits_BK if self.scaling is None else self.scaling(logits_BK)
+
+    def begin_epoch(self, epoch: int) -> float:
+        """Set modes and rates of a 0-based epoch; return the learning rate."""
+        self.network.train()
+        if not self.batchnorm_moves:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        rate = self.learning_rate(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_factor", 1.0)
+        return rate
+
+    def deployed(self) -> AbstractContextManager[None]:
+        """Return a context in which the network alone computes what the stage has learnt."""
+        return nullcontext() if self.scaling is None else self.scaling.folded()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs beside the deployed network and the optimiser."""
+        return {} if self.scaling is None else self.scaling.stage_state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` returned; the deployed network must have been loaded before."""
+        if self.scaling is not None:
+            self.scaling.load_stage_state(state)
+
+    def finish(self) -> None:
+        """Leave the network for good as it is deployed."""
+        if self.scaling is not None:
+            self.scaling.fold()
