@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loaders.holdout import holdout_rows
 from loaders.image_data import ImageData
 from loaders.named_data import open_data
 from pipeline.saliency.networks import BuiltNetwork, build_network
@@ -29,6 +30,10 @@ class DataSource:
     """Fetch CIFAR if it is not there."""
     deep: bool = False
     """Know a folder's images by their bytes instead of their sizes."""
+    holdout: float = 0.0
+    """Share of each class that is kept out, in [0, 1)."""
+    held_out: bool = False
+    """True opens what is kept out, False the rest."""
 
     def open(self) -> ImageData:
         """Open the data set.
@@ -36,6 +41,13 @@ class DataSource:
         Raises:
             DataError: If there is none.
         """
+        data = self._whole()
+        if not self.holdout:
+            return data
+        kept, held = holdout_rows(data.labels, self.holdout, self.subset_seed)
+        return data.subset(held if self.held_out else kept)
+
+    def _whole(self) -> ImageData:
         return open_data(
             self.name,
             split=self.split,

@@ -10,7 +10,13 @@ from loaders.class_groups import FEW_BELOW, MANY_ABOVE, class_groups
 from loaders.image_data import ImageData
 from loaders.policy import ScaePolicy
 from pipeline.training.report_classes import class_chart
-from pipeline.training.report_figures import Chart, epoch_charts, pointing_chart, time_chart
+from pipeline.training.report_figures import (
+    Chart,
+    epoch_charts,
+    pointing_chart,
+    tau_chart,
+    time_chart,
+)
 from pipeline.training.report_samples import NUM_BOXES, RunView, samples_table
 from pipeline.training.run_folder import write_whole
 
@@ -104,7 +110,7 @@ def write_report(
         _section(
             "curves",
             "Epoch by epoch",
-            "<p>Epochs are counted from 0.</p>" + _charts(map(_figure, epoch_charts(metrics))),
+            "<p>Epochs are counted from 0.</p>" + _charts(map(_figure, _curves(metrics, summary))),
         ),
         _section("classes", "Class by class", _wide(classes)),
         _section("saliency", "Maps and time", _saliency(metrics, summary)),
@@ -178,6 +184,11 @@ def _figure(chart: Chart) -> str:
         f"<figure><h3>{title}</h3><img src='{chart.picture}' alt='{title}. {caption}'>"
         f"<figcaption>{caption}</figcaption></figure>"
     )
+
+
+def _curves(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[Chart]:
+    by_tau = tau_chart(summary.get("tau_norm"))
+    return epoch_charts(metrics) + ([] if by_tau is None else [by_tau])
 
 
 def _wide(chart: Chart) -> str:

@@ -165,6 +165,32 @@ def pointing_chart(pointing: Sequence[Row]) -> Chart | None:
     )
 
 
+def tau_chart(tau_norm: Row | None) -> Chart | None:
+    """Draw accuracy by tau of the head's normalisation; None for a run without it."""
+    if tau_norm is None or not tau_norm["curve"]:
+        return None
+    figure, axes = _chart()
+    points = tau_norm["curve"]
+    taus = np.array([point["tau"] for point in points])
+    for name, colour in {"top1": GREY, **GROUP_COLOURS}.items():
+        shares = _column(points, name)
+        if np.isfinite(shares).any():
+            axes.plot(taus, shares, color=colour, linewidth=1.4, label=name)
+    if tau_norm["tau"] is not None:
+        axes.axvline(tau_norm["tau"], color=GREY, linestyle="--", linewidth=1.2)
+    axes.set_xlabel("τ", fontsize=9)
+    axes.set_ylabel("top-1", fontsize=9)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    legend(axes, 2)
+    chosen = tau_norm["chosen_by"]
+    return Chart(
+        title="Accuracy by τ of the head's normalisation",
+        caption="On the test split, and so not to choose τ by. "
+        + (f"Dashed: the τ in use, by the {chosen}." if chosen else "None is in use."),
+        picture=svg_picture(figure),
+    )
+
+
 def _chart() -> tuple[Figure, Axes]:
     figure = Figure((4.1, 2.75), layout="constrained", facecolor="white")
     axes = figure.subplots()

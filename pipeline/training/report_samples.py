@@ -65,7 +65,11 @@ def samples_table(view: RunView, metrics: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _shown_epochs(view: RunView, metrics: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Choose epochs evenly; none if neither a map nor a rectangle would be seen."""
+    """Choose epochs evenly; none if neither a map nor a rectangle would be seen.
+
+    A second stage that erases nothing is left out.
+    """
+    metrics = [row for row in metrics if row["stage"] != 2 or row["erased"] > 0]
     if view.policy is None and all(row["generation"] == NO_GENERATION for row in metrics):
         return []
     places = np.unique(np.linspace(0, len(metrics) - 1, NUM_EPOCHS).round().astype(int))

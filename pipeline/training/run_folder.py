@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
+from torch import nn
 
 from pipeline.errors import RecipeError
 from pipeline.training.recipe import Recipe
@@ -37,6 +39,7 @@ class RunFolder:
         self.recipe_path = self.path / "recipe.toml"
         self.metrics_path = self.path / "metrics.csv"
         self.summary_path = self.path / "summary.json"
+        self.weights_path = self.path / "weights.pt"
         self.report_path = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self.cache = self.path / "maps.zarr"
@@ -71,6 +74,12 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.metrics_path, text.getvalue().encode())
+
+    def write_weights(self, network: nn.Module) -> None:
+        """Write the final weights, where they differ from the last checkpoint's."""
+        buffer = io.BytesIO()
+        torch.save(network.state_dict(), buffer)
+        write_whole(self.weights_path, buffer.getvalue())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the figures of a finished run."""

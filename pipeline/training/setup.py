@@ -1,8 +1,9 @@
 """What a run is made of: data, network, optimiser and loader, built from a recipe."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch.optim import SGD
@@ -14,6 +15,7 @@ from loaders.folder_data import FolderData
 from loaders.geometry import CropFlip, ResizedCropFlip
 from loaders.image_data import ArrayData, ImageData
 from loaders.policy import ScaePolicy
+from loaders.sample_orders import SampleOrder
 from loaders.scae_loader import ScaeLoader
 from loaders.transforms import StandardTransform
 from pipeline.refresh.plan import resolve_device
@@ -75,7 +77,7 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
         NetworkError: If the network can't be built, or the weights do not fit.
         RecipeError: If loss or second stage make no sense for this network or data.
     """
-    source = _data_source(recipe)
+    source = replace(_data_source(recipe), holdout=recipe.second_stage.holdout)
     network_size = recipe.data.size
     train_data = source.open()
     check_data(recipe, train_data.class_counts)
@@ -163,6 +165,7 @@ def run_loader(
     cache: str | Path,
     *,
     accept_stale: bool = False,
+    sampler: SampleOrder | Literal["shuffle"] = "shuffle",
 ) -> ScaeLoader:
     """Return the loader of training batches as a recipe wants them.
 
@@ -174,6 +177,7 @@ def run_loader(
         size: Side of the network's input in pixels.
         cache: Path or URL of the cache.
         accept_stale: Use the maps of images that have changed since.
+        sampler: Which samples an epoch delivers, in what order.
     """
     crop = recipe.data.crop
     padded = crop == "pad" or (crop == "auto" and size <= SMALL_SIDE)
@@ -190,5 +194,6 @@ def run_loader(
         num_workers=workers,
         seed=recipe.seed,
         generation=NO_GENERATION,
+        sampler=sampler,
         accept_stale=accept_stale,
     )

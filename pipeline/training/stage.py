@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from loaders.build import ScaeLoader
+from loaders.scae_loader import ScaeLoader
 from pipeline.training.logit_scaling import LogitScaling
 from pipeline.training.losses.objective import Objective
 

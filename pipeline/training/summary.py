@@ -13,6 +13,7 @@ from pipeline.training.evaluation import evaluate_run
 from pipeline.training.report import write_report
 from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.setup import RunParts
+from pipeline.training.tau_norm import apply_tau_norm
 
 
 def finish(
@@ -20,7 +21,12 @@ def finish(
 ) -> None:
     """Measure the final network, write metrics, summary and report, and tell the user."""
     folder.write_metrics(rows)
-    summary = {**_accuracy(parts), **_times(rows), **_saliency(parts, rows)}
+    summary: dict[str, Any] = {}
+    if parts.recipe.second_stage.name == "tau-norm":
+        summary["tau_norm"] = apply_tau_norm(parts, log)
+        if summary["tau_norm"]["tau"] is not None:
+            folder.write_weights(parts.built.module)
+    summary |= {**_accuracy(parts), **_times(rows), **_saliency(parts, rows)}
     summary["num_parameters"] = sum(p.numel() for p in parts.built.module.parameters())
     summary["epochs"] = len(rows)
     folder.write_summary(summary)

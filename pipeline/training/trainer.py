@@ -19,6 +19,7 @@ from pipeline.training.first_stage import first_stage
 from pipeline.training.recipe import Recipe
 from pipeline.training.refresh_step import refresh_from_checkpoint
 from pipeline.training.run_folder import Row, RunFolder
+from pipeline.training.second_stage import second_stage
 from pipeline.training.setup import RunParts, build_parts
 from pipeline.training.stage import Stage
 from pipeline.training.summary import finish
@@ -93,7 +94,9 @@ class _Trainer:
         )
 
     def stage_of(self, epoch: int) -> Stage:
-        """Return the stage of an epoch."""
+        """Return the stage of an epoch; the second one begins with the network as it is now."""
+        if epoch >= self.stage.epochs.stop:
+            self.stage = second_stage(self.parts)
         return self.stage
 
     def run(self, progress: Progress) -> None:
