@@ -51,15 +51,15 @@ def gains_and_floors(
 
 
 def axis_weights(positions: NDArray[np.float64], num_cells: int) -> NDArray[np.float64]:
-    """Return the linear interpolation of one axis as a matrix: (len(positions), num_cells) float64.
+    """Return the linear interpolation of one axis as matrices: (..., num_cells) float64.
 
     Args:
-        positions: Places in [0, 1] over the whole axis; clamped to the outer cell centres.
+        positions: (...) places in [0, 1] over the whole axis; clamped to the outer cell centres.
         num_cells: Native cells of the axis.
     """
     cell = np.clip(positions * num_cells - 0.5, 0, num_cells - 1)
     # A tent around each cell centre: 1 at the centre, 0 from the next centre on.
-    return np.maximum(0.0, 1.0 - np.abs(cell[:, None] - np.arange(num_cells)))
+    return np.maximum(0.0, 1.0 - np.abs(cell[..., None] - np.arange(num_cells)))
 
 
 _Tap = tuple[int, int, float, float]

@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 from loaders.errors import DataError, OptionError
 from loaders.gains import check_size, exact_gains
 from loaders.lookup import SaliencyField, look_up
-from loaders.randomness import Uniforms
+from loaders.randomness import KeyedStream, Uniforms
 from loaders.view import View
 from loaders.view_batch import ViewBatch
 
 __all__ = ["exact_gains", "look_up", "sample_centres"]
 
-# B rows, h w native cells, H W output pixels, K uniform numbers of a row, Q pending rows.
+# B rows, h w native cells, H W output pixels, K tries of a row, Q pending rows.
 
-TRIES = 16
-"""Pixels tried before a row is inverted exactly: bounds the time for any lambda and map."""
+ROUNDS = (4, 12, 48, 192)
+"""Pixels tried in turn, each time for the rows still pending. A row that none of the 256 serves is
+inverted exactly, which bounds the time for any lambda and map: one try costs a thousandth of it."""
 
-FIRST_TRIES = 4
-"""Tries evaluated for all rows at once; the others only for rows still pending."""
+DENSE_PIXELS = 1 << 18
+"""Pixels inverted at the same time: few enough for a processor's cache."""
 
 
 def sample_centres(
@@ -46,7 +47,8 @@ def sample_centres(
         maps: (B, h, w) uint8 (255 = 1.0), or floating in [0, 1], at their own resolution.
         size: (H, W) of the output images.
         lam: lambda of Eq. 4, a number or (B,); above 0 seeks salient pixels, below 0 spares them.
-        rng: Gives uniform numbers; each row takes 2 * TRIES + 1 of them.
+        rng: Gives uniform numbers, one a try. Rows that the first tries don't serve take more; of a
+            `KeyedStream` they alone.
         gains: (B,) as stored with the maps; None computes them from `maps` and `size`.
         floors: (B,) as stored with the maps; given exactly where `gains` is.
         views: How the images were moved since the maps were made; None means not at all.
@@ -69,10 +71,10 @@ def sample_centres(
     num_rows = len(maps)
     field = SaliencyField.build(maps, gains, floors, _checked_views(views, num_rows, size))
     lam_B = _checked_lam(lam, num_rows)
-    uniforms_BK = rng.random((num_rows, 2 * TRIES + 1))
-    centres_B2, pending_Q = _reject(field, lam_B, uniforms_BK)
-    for row in pending_Q:
-        centres_B2[row] = _invert(field.dense(row), float(lam_B[row]), uniforms_BK[row, -1])
+    centres_B2, pending_Q, rng = _reject(field, lam_B, rng)
+    if len(pending_Q):
+        uniforms_Q = rng.random((len(pending_Q), 1))[:, 0]
+        centres_B2[pending_Q] = _invert(field.take(pending_Q), lam_B[pending_Q], uniforms_Q)
     return centres_B2
 
 
@@ -97,53 +99,87 @@ def _checked_views(
 
 
 def _reject(
-    field: SaliencyField, lam_B: NDArray[np.float64], uniforms_BK: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return centres (B, 2) int64, and the rows (Q,) that no try served."""
+    field: SaliencyField, lam_B: NDArray[np.float64], rng: Uniforms
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Uniforms]:
+    """Return centres (B, 2) int64, the rows (Q,) that no try served, and where they go on."""
     low_B, high_B = field.bounds()
-    offset_B = lam_B * np.where(lam_B >= 0, high_B, low_B)
+    lam_Q, offset_Q = lam_B, lam_B * np.where(lam_B >= 0, high_B, low_B)
     centres_B2 = np.zeros((len(lam_B), 2), dtype=np.int64)
     pending_Q = np.arange(len(lam_B))
-    for first, last in ((0, FIRST_TRIES), (FIRST_TRIES, TRIES)):
-        if first:
-            field, uniforms_BK = field.take(pending_Q), uniforms_BK[pending_Q]
-        y_QK, x_QK = _placed(uniforms_BK[:, first:last], field.views.size)
-        exponent_QK = lam_B[pending_Q, None] * field.at(x_QK + 0.5, y_QK + 0.5)
-        exponent_QK -= offset_B[pending_Q, None]
-        taken_QK = uniforms_BK[:, TRIES + first : TRIES + last] < np.exp(exponent_QK)
+    for tries in ROUNDS:
+        y_QK, x_QK, rest_QK = _placed(rng.random((len(pending_Q), tries)), field.views.size)
+        exponent_QK = field.at(x_QK + 0.5, y_QK + 0.5)
+        exponent_QK *= lam_Q[:, None]
+        exponent_QK -= offset_Q[:, None]
+        taken_QK = rest_QK < np.exp(exponent_QK, out=exponent_QK)
         winner_Q = taken_QK.argmax(axis=1)
         each_Q = np.arange(len(winner_Q))
         centres_B2[pending_Q, 0] = y_QK[each_Q, winner_Q]
         centres_B2[pending_Q, 1] = x_QK[each_Q, winner_Q]
-        pending_Q = pending_Q[~taken_QK[each_Q, winner_Q]]
-        if not len(pending_Q):
+        left = np.flatnonzero(~taken_QK[each_Q, winner_Q])
+        pending_Q = pending_Q[left]
+        if isinstance(rng, KeyedStream):
+            rng = rng.take(left)
+        if not len(left):
             break
-    return centres_B2, pending_Q
+        field, lam_Q, offset_Q = field.take(left), lam_Q[left], offset_Q[left]
+    return centres_B2, pending_Q, rng
 
 
 def _placed(
     uniforms_BK: NDArray[np.float64], size: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return uniform pixels (y, x), whole numbers as float64.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return uniform pixels (y, x), whole numbers as float64, and a uniform number beside them.
 
-    One number places both: floor(u * H) is the row and the fraction that is left, still 45 random
-    bits at H = 224, the column.
+    One number gives all three: floor(u * H) is the row, what is left the column, and what is left
+    of that, still 37 random bits at 224 x 224, decides about the try.
     """
-    scaled_BK = uniforms_BK * size[0]
-    y_BK = np.floor(scaled_BK)
-    scaled_BK -= y_BK
-    scaled_BK *= size[1]
-    return y_BK, np.floor(scaled_BK)
+    uniforms_BK = uniforms_BK * size[0]
+    y_BK = np.floor(uniforms_BK)
+    uniforms_BK -= y_BK
+    uniforms_BK *= size[1]
+    x_BK = np.floor(uniforms_BK)
+    uniforms_BK -= x_BK
+    return y_BK, x_BK, uniforms_BK
 
 
-def _invert(saliency_HW: NDArray[np.float64], lam: float, uniform: float) -> tuple[int, int]:
-    """Return the pixel (y, x) where the cumulative sum of Eq. 4 passes `uniform`."""
-    exponent_HW = lam * saliency_HW
-    weights_HW = np.exp(exponent_HW - exponent_HW.max())
-    row_sums_H = np.cumsum(weights_HW.sum(axis=1))
-    target = uniform * row_sums_H[-1]
-    y = min(int(np.searchsorted(row_sums_H, target, side="right")), len(row_sums_H) - 1)
-    column_sums_W = np.cumsum(weights_HW[y])
-    target -= row_sums_H[y - 1] if y else 0.0
-    x = min(int(np.searchsorted(column_sums_W, target, side="right")), len(column_sums_W) - 1)
-    return y, x
+def _invert(
+    field: SaliencyField, lam_B: NDArray[np.float64], uniforms_B: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the pixel (y, x) of each row where the cumulative sum of Eq. 4 passes its number."""
+    centres_B2 = np.zeros((len(lam_B), 2), dtype=np.int64)
+    height, width = field.views.size
+    at_once = max(DENSE_PIXELS // (height * width), 1)
+    aligned_B = field.aligned()
+    # Aligned or not decides about the last digits, so it must depend on the row alone.
+    for aligned in (True, False):
+        rows = np.flatnonzero(aligned_B == aligned)
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            saliency_RHW = field.take(part).dense(aligned=aligned)
+            centres_B2[part] = _inverted(saliency_RHW, lam_B[part], uniforms_B[part])
+    return centres_B2
+
+
+def _inverted(
+    saliency_RHW: NDArray[np.float64], lam_R: NDArray[np.float64], uniforms_R: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return (R, 2) int64 rows (y, x); `saliency_RHW` is spent."""
+    saliency_RHW *= lam_R[:, None, None]
+    saliency_RHW -= saliency_RHW.max(axis=(1, 2), keepdims=True)
+    weights_RHW = np.exp(saliency_RHW, out=saliency_RHW)
+    each_R = np.arange(len(lam_R))
+    sums_RH = weights_RHW.sum(axis=2).cumsum(axis=1)
+    target_R = uniforms_R * sums_RH[:, -1]
+    y_R = _first_above(sums_RH, target_R)
+    target_R -= np.where(y_R > 0, sums_RH[each_R, y_R - 1], 0.0)
+    x_R = _first_above(weights_RHW[each_R, y_R].cumsum(axis=1), target_R)
+    return np.stack((y_R, x_R), axis=1)
+
+
+def _first_above(
+    rising_RK: NDArray[np.float64], target_R: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the first place whose value is above the target, the last one for want of any."""
+    place_R = (rising_RK <= target_R[:, None]).sum(axis=1)
+    return np.minimum(place_R, rising_RK.shape[1] - 1)

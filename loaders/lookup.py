@@ -67,84 +67,114 @@ class SaliencyField:
 
     def at(self, x_BK: NDArray[np.float64], y_BK: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return A_hat at places in output-pixel coordinates (centres at +0.5): (B, K) float64."""
-        num_rows, num_y, num_x = self.cells.shape
         column_BK, row_BK = self._on_map(x_BK, y_BK)
-        left_BK, right = _split(column_BK, num_x)
-        top_BK, below = _split(row_BK, num_y)
-        index_BK = top_BK * num_x + left_BK
-        index_BK += (np.arange(num_rows) * (num_y * num_x))[:, None]
-        flat, below = self.cells.reshape(-1), below * num_x
-        upper_BK, lower_BK = flat.take(index_BK), flat.take(index_BK + below)
-        upper_BK += column_BK * (flat.take(index_BK + right) - upper_BK)
-        lower_BK += column_BK * (flat.take(index_BK + (right + below)) - lower_BK)
-        upper_BK += row_BK * (lower_BK - upper_BK)
-        np.clip(upper_BK, 0.0, 1.0, out=upper_BK)
+        saliency_BK = self._interpolated(column_BK, row_BK)
         for number in range(self.views.half_planes.shape[1]):
-            a_B, b_B, c_B = self.views.half_planes[:, number].T
-            upper_BK *= a_B[:, None] * x_BK + b_B[:, None] * y_BK + c_B[:, None] > 0
-        return upper_BK
+            a_B1, b_B1, c_B1 = self.views.half_planes[:, number].T[..., None]
+            saliency_BK *= a_B1 * x_BK + b_B1 * y_BK + c_B1 > 0
+        return saliency_BK
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return limits of A_hat over each view: lowest (B,), highest (B,) float64 in [0, 1].
 
         Each row's limits depend on that row alone, else its draws would change with its companions.
         """
-        cells_Bhw = np.clip(self.cells, 0.0, 1.0)
-        num_rows, num_y, num_x = cells_Bhw.shape
-        # The canvas is a parallelogram on the map; its corner pixels span the cells it touches.
+        num_y, num_x = self.cells.shape[1:]
+        # The canvas is a convex quadrilateral on the map: its corner pixels span what it reads.
         height, width = self.views.size
-        x_B4 = np.tile((0.5, width - 0.5, 0.5, width - 0.5), (num_rows, 1))
-        y_B4 = np.tile((0.5, 0.5, height - 0.5, height - 0.5), (num_rows, 1))
-        column_B4, row_B4 = self._on_map(x_B4, y_B4)
+        x_14 = np.array([(0.5, width - 0.5, 0.5, width - 0.5)])
+        y_14 = np.array([(0.5, 0.5, height - 0.5, height - 0.5)])
+        column_B4, row_B4 = self._on_map(x_14, y_14)
         seen_Bhw = _touched(row_B4, num_y)[:, :, None] & _touched(column_B4, num_x)[:, None, :]
         if not self.affine:
-            projective_B = (self.views.matrices[:, 2] != AFFINE_ROW).any(axis=1)
-            seen_Bhw |= projective_B[:, None, None]
-        low_B = np.where(seen_Bhw, cells_Bhw, 1.0).min(axis=(1, 2))
-        high_B = np.where(seen_Bhw, cells_Bhw, 0.0).max(axis=(1, 2))
+            # Unless the horizon crosses the canvas: then it may read any cell.
+            m_B13 = self.views.matrices[:, 2, None, :]
+            scale_B4 = m_B13[..., 0] * x_14 + m_B13[..., 1] * y_14 + m_B13[..., 2]
+            seen_Bhw |= (scale_B4 <= 0).any(axis=1)[:, None, None]
+        flat = len(self.cells), -1
+        low_B = np.where(seen_Bhw, self.cells, 1.0).reshape(flat).min(axis=1)
+        high_B = np.where(seen_Bhw, self.cells, 0.0).reshape(flat).max(axis=1)
         # A clip may hide any part of the canvas, and there A_hat is 0.
-        clipped_B = (self.views.half_planes != NO_CLIP).any(axis=(1, 2))
-        return np.where(clipped_B, 0.0, low_B), high_B
+        low_B[(self.views.half_planes != NO_CLIP).any(axis=(1, 2))] = 0.0
+        return low_B.clip(0.0, 1.0), high_B.clip(0.0, 1.0)
 
-    def dense(self, row: int) -> NDArray[np.float64]:
-        """Return A_hat of one row at every output pixel: (H, W) float64."""
+    def aligned(self) -> NDArray[np.bool_]:
+        """Return which views keep rows of the image rows of the output: (B,) bool."""
+        m_B33 = self.views.matrices
+        straight_B = (m_B33[:, 0, 1] == 0) & (m_B33[:, 1, 0] == 0)
+        return straight_B & (m_B33[:, 2] == AFFINE_ROW).all(axis=1)
+
+    def dense(self, *, aligned: bool) -> NDArray[np.float64]:
+        """Return A_hat at every output pixel: (B, H, W) float64.
+
+        Args:
+            aligned: True if all views are aligned: two small matrix products a row then do.
+        """
         height, width = self.views.size
         x_W, y_H = np.arange(width) + 0.5, np.arange(height) + 0.5
-        matrix = self.views.matrices[row]
-        if not self.affine or matrix[0, 1] != 0 or matrix[1, 0] != 0:
-            y_HW, x_HW = np.meshgrid(y_H, x_W, indexing="ij")
-            one = self.take(np.array([row]))
-            return one.at(x_HW.reshape(1, -1), y_HW.reshape(1, -1)).reshape(height, width)
-        # Rows and columns of the output are those of the map: two small matrix products.
-        rows_Hh = axis_weights(matrix[1, 1] * y_H + matrix[1, 2], self.cells.shape[1])
-        columns_Ww = axis_weights(matrix[0, 0] * x_W + matrix[0, 2], self.cells.shape[2])
-        saliency_HW = np.clip(rows_Hh @ self.cells[row] @ columns_Ww.T, 0.0, 1.0)
-        for a, b, c in self.views.half_planes[row]:
-            saliency_HW *= a * x_W + (b * y_H[:, None] + c) > 0
-        return saliency_HW
+        m_33B1 = self.views.matrices.transpose(1, 2, 0)[..., None]
+        if aligned:
+            num_y, num_x = self.cells.shape[1:]
+            rows_BHh = axis_weights(m_33B1[1, 1] * y_H + m_33B1[1, 2], num_y)
+            columns_BWw = axis_weights(m_33B1[0, 0] * x_W + m_33B1[0, 2], num_x)
+            saliency_BHW = rows_BHh @ self.cells @ columns_BWw.transpose(0, 2, 1)
+            np.clip(saliency_BHW, 0.0, 1.0, out=saliency_BHW)
+        else:
+            column_BHW, row_BHW = self._on_map(x_W, y_H[:, None])
+            flat = len(self.cells), height * width
+            saliency_BK = self._interpolated(column_BHW.reshape(flat), row_BHW.reshape(flat))
+            saliency_BHW = saliency_BK.reshape(column_BHW.shape)
+        for number in range(self.views.half_planes.shape[1]):
+            a_B1, b_B1, c_B1 = self.views.half_planes[:, number].T[..., None]
+            saliency_BHW *= (a_B1 * x_W)[:, None] + (b_B1 * y_H + c_B1)[..., None] > 0
+        return saliency_BHW
+
+    def _interpolated(
+        self, column_BK: NDArray[np.float64], row_BK: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return A_hat at places in native cells, which are spent: (B, K) float64, not clipped."""
+        num_rows, num_y, num_x = self.cells.shape
+        left_BK, right = _split(column_BK, num_x)
+        index_BK, below = _split(row_BK, num_y)
+        index_BK *= num_x
+        index_BK += left_BK
+        index_BK += (np.arange(num_rows) * (num_y * num_x))[:, None]
+        flat, below = self.cells.reshape(-1), below * num_x
+        upper_BK, lower_BK = flat.take(index_BK), flat.take(index_BK + below)
+        upper_BK += column_BK * (flat.take(index_BK + right) - upper_BK)
+        lower_BK += column_BK * (flat.take(index_BK + (right + below)) - lower_BK)
+        upper_BK += row_BK * (lower_BK - upper_BK)
+        return np.clip(upper_BK, 0.0, 1.0, out=upper_BK)
 
     def _on_map(
-        self, x_BK: NDArray[np.float64], y_BK: NDArray[np.float64]
+        self, x_K: NDArray[np.float64], y_K: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return (column, row) in native cells, clamped to the outer cell centres: two (B, K)."""
+        """Return (column, row) in native cells, clamped to the outer cell centres.
+
+        x and y broadcast to (B, K), or both to (B, H, W) as (W,) and (H, 1).
+        """
         m_33B1 = self.views.matrices.transpose(1, 2, 0)[..., None]
+        if y_K.ndim > x_K.ndim:
+            m_33B1 = m_33B1[..., None]
         _, num_y, num_x = self.cells.shape
-        places = [row[0] * x_BK + row[1] * y_BK + row[2] for row in m_33B1[:2]]
+        places = [row[0] * x_K + (row[1] * y_K + row[2]) for row in m_33B1[:2]]
         if not self.affine:
-            scale_BK = m_33B1[2, 0] * x_BK + m_33B1[2, 1] * y_BK + m_33B1[2, 2]
+            scale = m_33B1[2, 0] * x_K + (m_33B1[2, 1] * y_K + m_33B1[2, 2])
             # What lies behind the horizon is cut by a half plane: only keep it finite.
-            scale_BK = np.where(scale_BK > 0, scale_BK, 1.0)
-            places = [place_BK / scale_BK for place_BK in places]
-        for place_BK, cells in zip(places, (num_x, num_y), strict=True):
-            place_BK *= cells
-            place_BK -= 0.5
-            np.clip(place_BK, 0, cells - 1, out=place_BK)
+            scale = np.where(scale > 0, scale, 1.0)
+            for place in places:
+                place /= scale
+        for place, cells in zip(places, (num_x, num_y), strict=True):
+            place *= cells
+            place -= 0.5
+            np.clip(place, 0, cells - 1, out=place)
         return places[0], places[1]
 
 
 def _split(cell_BK: NDArray[np.float64], num_cells: int) -> tuple[NDArray[np.int64], int]:
     """Return the cell before each place and the step to the next; leave the fraction in place."""
-    before_BK = np.minimum(cell_BK.astype(np.int64), max(num_cells - 2, 0))
+    before_BK = cell_BK.astype(np.int64)
+    np.minimum(before_BK, max(num_cells - 2, 0), out=before_BK)
     cell_BK -= before_BK
     # A single cell has no neighbour; the fraction is 0 there, so any index will do.
     return before_BK, int(num_cells > 1)

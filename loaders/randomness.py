@@ -5,6 +5,7 @@ turns a counter and a key into four words. Here the key is a hash of (seed, epoc
 counter holds (sample index, draw, block), so no row's numbers depend on which rows are beside it.
 """
 
+import copy
 import hashlib
 import operator
 import struct
@@ -120,6 +121,13 @@ class KeyedStream:
 
     def __len__(self) -> int:
         return len(self._counter_B[0])
+
+    def take(self, rows: NDArray[np.int64]) -> "KeyedStream":
+        """Return the streams of these rows, from where they are; this one does not move on."""
+        taken = copy.copy(self)
+        c0, c1, c2 = self._counter_B
+        taken._counter_B = (c0[rows], c1[rows], c2[rows])
+        return taken
 
     def random(self, shape: tuple[int, int], /) -> NDArray[np.float64]:
         """Return the next K numbers of every row: (B, K) float64 in [0, 1), 53 random bits each.
