@@ -150,14 +150,10 @@ def _invert(
     centres_B2 = np.zeros((len(lam_B), 2), dtype=np.int64)
     height, width = field.views.size
     at_once = max(DENSE_PIXELS // (height * width), 1)
-    aligned_B = field.aligned()
-    # Aligned or not decides about the last digits, so it must depend on the row alone.
-    for aligned in (True, False):
-        rows = np.flatnonzero(aligned_B == aligned)
-        for start in range(0, len(rows), at_once):
-            part = rows[start : start + at_once]
-            saliency_RHW = field.take(part).dense(aligned=aligned)
-            centres_B2[part] = _inverted(saliency_RHW, lam_B[part], uniforms_B[part])
+    for start in range(0, len(lam_B), at_once):
+        part = np.arange(start, min(start + at_once, len(lam_B)))
+        saliency_RHW = field.take(part).dense()
+        centres_B2[part] = _inverted(saliency_RHW, lam_B[part], uniforms_B[part])
     return centres_B2
 
 

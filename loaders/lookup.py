@@ -91,48 +91,52 @@ class SaliencyField:
             m_B13 = self.views.matrices[:, 2, None, :]
             scale_B4 = m_B13[..., 0] * x_14 + m_B13[..., 1] * y_14 + m_B13[..., 2]
             seen_Bhw |= (scale_B4 <= 0).any(axis=1)[:, None, None]
-        flat = len(self.cells), -1
-        low_B = np.where(seen_Bhw, self.cells, 1.0).reshape(flat).min(axis=1)
-        high_B = np.where(seen_Bhw, self.cells, 0.0).reshape(flat).max(axis=1)
+        low_B = np.where(seen_Bhw, self.cells, 1.0).min(axis=(1, 2))
+        high_B = np.where(seen_Bhw, self.cells, 0.0).max(axis=(1, 2))
         # A clip may hide any part of the canvas, and there A_hat is 0.
         low_B[(self.views.half_planes != NO_CLIP).any(axis=(1, 2))] = 0.0
         return low_B.clip(0.0, 1.0), high_B.clip(0.0, 1.0)
 
-    def aligned(self) -> NDArray[np.bool_]:
-        """Return which views keep rows of the image rows of the output: (B,) bool."""
+    def dense(self) -> NDArray[np.float64]:
+        """Return A_hat at every output pixel: (B, H, W) float64."""
         m_B33 = self.views.matrices
-        straight_B = (m_B33[:, 0, 1] == 0) & (m_B33[:, 1, 0] == 0)
-        return straight_B & (m_B33[:, 2] == AFFINE_ROW).all(axis=1)
-
-    def dense(self, *, aligned: bool) -> NDArray[np.float64]:
-        """Return A_hat at every output pixel: (B, H, W) float64.
-
-        Args:
-            aligned: True if all views are aligned: two small matrix products a row then do.
-        """
-        height, width = self.views.size
-        x_W, y_H = np.arange(width) + 0.5, np.arange(height) + 0.5
-        m_33B1 = self.views.matrices.transpose(1, 2, 0)[..., None]
-        if aligned:
-            num_y, num_x = self.cells.shape[1:]
-            rows_BHh = axis_weights(m_33B1[1, 1] * y_H + m_33B1[1, 2], num_y)
-            columns_BWw = axis_weights(m_33B1[0, 0] * x_W + m_33B1[0, 2], num_x)
-            saliency_BHW = rows_BHh @ self.cells @ columns_BWw.transpose(0, 2, 1)
-            np.clip(saliency_BHW, 0.0, 1.0, out=saliency_BHW)
-        else:
-            column_BHW, row_BHW = self._on_map(x_W, y_H[:, None])
-            flat = len(self.cells), height * width
-            saliency_BK = self._interpolated(column_BHW.reshape(flat), row_BHW.reshape(flat))
-            saliency_BHW = saliency_BK.reshape(column_BHW.shape)
+        aligned_B = (m_B33[:, (0, 1, 2, 2, 2), (1, 0, 0, 1, 2)] == (0, 0, *AFFINE_ROW)).all(axis=1)
+        saliency_BHW = np.empty((len(m_B33), *self.views.size))
+        # The two ways differ in the last digits, so the row alone must decide which it goes.
+        for rows, render in (
+            (np.flatnonzero(aligned_B), SaliencyField._aligned),
+            (np.flatnonzero(~aligned_B), SaliencyField._slanted),
+        ):
+            if len(rows):
+                saliency_BHW[rows] = render(self.take(rows))
+        x_W, y_H = np.arange(self.views.size[1]) + 0.5, np.arange(self.views.size[0]) + 0.5
         for number in range(self.views.half_planes.shape[1]):
             a_B1, b_B1, c_B1 = self.views.half_planes[:, number].T[..., None]
             saliency_BHW *= (a_B1 * x_W)[:, None] + (b_B1 * y_H + c_B1)[..., None] > 0
         return saliency_BHW
 
+    def _aligned(self) -> NDArray[np.float64]:
+        """Render views whose rows and columns are the map's: two small matrix products each."""
+        m_33B1 = self.views.matrices.transpose(1, 2, 0)[..., None]
+        (height, width), (num_y, num_x) = self.views.size, self.cells.shape[1:]
+        rows_BHh = axis_weights(m_33B1[1, 1] * (np.arange(height) + 0.5) + m_33B1[1, 2], num_y)
+        columns_BWw = axis_weights(m_33B1[0, 0] * (np.arange(width) + 0.5) + m_33B1[0, 2], num_x)
+        saliency_BHW: NDArray[np.float64] = (
+            rows_BHh @ self.cells @ columns_BWw.transpose(0, 2, 1)
+        )
+        return np.clip(saliency_BHW, 0.0, 1.0, out=saliency_BHW)
+
+    def _slanted(self) -> NDArray[np.float64]:
+        """Render any views."""
+        (height, width), num_rows = self.views.size, len(self.cells)
+        x_W, y_H1 = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+        places = [place_BHW.reshape(num_rows, -1) for place_BHW in self._on_map(x_W, y_H1)]
+        return self._interpolated(*places).reshape(num_rows, height, width)
+
     def _interpolated(
         self, column_BK: NDArray[np.float64], row_BK: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return A_hat at places in native cells, which are spent: (B, K) float64, not clipped."""
+        """Return A_hat at places in native cells, which are spent: (B, K) float64."""
         num_rows, num_y, num_x = self.cells.shape
         left_BK, right = _split(column_BK, num_x)
         index_BK, below = _split(row_BK, num_y)

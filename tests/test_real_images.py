@@ -81,7 +81,7 @@ def test_maps_of_a_trained_network_find_what_its_decision_rests_on(
 
     gains, floors = exact_gains(maps, (224, 224))
     field = SaliencyField.build(maps, gains, floors, ViewBatch.whole(len(maps), (224, 224)))
-    dense = torch.from_numpy(np.stack([field.dense(row) for row in range(len(maps))]))
+    dense = torch.from_numpy(field.dense())
     order = dense.flatten(1).argsort(dim=1)
     share = order.shape[1] // 5
     drops = []

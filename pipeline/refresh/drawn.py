@@ -88,8 +88,7 @@ def draw_rectangles(
 def dense_saliency(maps: MapBatch, size: int) -> NDArray[np.float64]:
     """Return A_hat at every pixel as the sampler sees it: (B, size, size) float64 in [0, 1]."""
     views = ViewBatch.whole(len(maps.maps), (size, size))
-    field = SaliencyField.build(maps.maps, maps.gains, maps.floors, views)
-    return np.stack([field.dense(row) for row in range(len(maps.maps))])
+    return SaliencyField.build(maps.maps, maps.gains, maps.floors, views).dense()
 
 
 def density(saliency: NDArray[np.float64], lam: float) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional
 
 from loaders.centres import exact_gains, look_up
 from loaders.errors import DataError
@@ -92,20 +93,29 @@ def test_look_up_rejects_another_number_of_views(map_hw: NDArray[np.uint8]) -> N
 
 
 @settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 10**6), turn=st.booleans(), frame=st.booleans())
-def test_bounds_enclose_what_a_view_sees(*, seed: int, turn: bool, frame: bool) -> None:
+@given(
+    seed=st.integers(0, 10**6),
+    turn=st.sampled_from(["none", "quarter", "slanted", "perspective", "horizon"]),
+    frame=st.booleans(),
+)
+def test_bounds_enclose_what_a_view_sees(*, seed: int, turn: str, frame: bool) -> None:
     rng = np.random.default_rng(seed)
     map_hw = rng.integers(0, 256, (5, 6)).astype(np.uint8)
     top, left, height, width = (int(value) for value in rng.integers(1, 12, 4))
     view = View.whole((24, 24)).cropped(top, left, height, width).resized((9, 11))
     if frame:
         view = view.padded(1, 0, 0, 2)
-    if turn:  # a quarter of a turn: rows of the output are columns of the map
-        step = (0.0, 1.0, 0.0, -1.0, 0.0, float(view.size[0]), 0.0, 0.0, 1.0)
-        view = view.moved(step, (view.size[1], view.size[0]), frames=True)
+    if turn == "quarter":  # rows of the output are columns of the map
+        view = functional.rotate(view, 90, expand=True)
+    elif turn == "slanted":
+        view = functional.rotate(view, float(rng.uniform(-180, 180)))
+    elif turn != "none":
+        tilt = -0.02 if turn == "perspective" else -0.2  # beyond x = 5 there is nothing
+        coefficients = [1.0, 0.1, 0.0, 0.0, 1.0, 0.0, tilt, 0.01]
+        view = functional.perspective(view, None, None, coefficients=coefficients)
     gains, floors = exact_gains(map_hw[None], (24, 24))
     field = SaliencyField.build(map_hw[None], gains, floors, ViewBatch.stack([view]))
-    dense = field.dense(0)
+    dense = field.dense()[0]
     low, high = (float(bound[0]) for bound in field.bounds())
     assert low - 1e-12 <= dense.min()
     assert dense.max() <= high + 1e-12

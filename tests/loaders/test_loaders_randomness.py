@@ -162,3 +162,15 @@ def test_stream_rejects_another_number_of_rows() -> None:
     stream = KeyedStream(0, 0, np.arange(3), np.zeros(3, np.int64), "centre")
     with pytest.raises(OptionError, match=r"must be \(3, 0 or more\), got \(2, 1\)"):
         stream.random((2, 1))
+
+
+def test_some_rows_go_on_alone() -> None:
+    index_B, draw_B = np.array([5, 2, 9, 2]), np.array([0, 0, 3, 1])
+    whole = KeyedStream(1, 2, index_B, draw_B, "centre")
+    expected = KeyedStream(1, 2, index_B, draw_B, "centre").random((4, 8))
+    np.testing.assert_array_equal(whole.random((4, 3)), expected[:, :3])
+    rows = np.array([3, 0])
+    some = whole.take(rows)
+    np.testing.assert_array_equal(some.random((2, 5)), expected[rows, 3:])
+    np.testing.assert_array_equal(whole.random((4, 5)), expected[:, 3:])  # did not move on
+    assert len(whole.take(np.array([], np.int64))) == 0
