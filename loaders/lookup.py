@@ -121,15 +121,14 @@ class SaliencyField:
         (height, width), (num_y, num_x) = self.views.size, self.cells.shape[1:]
         rows_BHh = axis_weights(m_33B1[1, 1] * (np.arange(height) + 0.5) + m_33B1[1, 2], num_y)
         columns_BWw = axis_weights(m_33B1[0, 0] * (np.arange(width) + 0.5) + m_33B1[0, 2], num_x)
-        saliency_BHW: NDArray[np.float64] = (
-            rows_BHh @ self.cells @ columns_BWw.transpose(0, 2, 1)
-        )
+        saliency_BHW: NDArray[np.float64] = rows_BHh @ self.cells @ columns_BWw.transpose(0, 2, 1)
         return np.clip(saliency_BHW, 0.0, 1.0, out=saliency_BHW)
 
     def _slanted(self) -> NDArray[np.float64]:
         """Render any views."""
         (height, width), num_rows = self.views.size, len(self.cells)
-        x_W, y_H1 = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+        x_W = np.arange(width, dtype=np.float64) + 0.5
+        y_H1 = np.arange(height, dtype=np.float64)[:, None] + 0.5
         places = [place_BHW.reshape(num_rows, -1) for place_BHW in self._on_map(x_W, y_H1)]
         return self._interpolated(*places).reshape(num_rows, height, width)
 
