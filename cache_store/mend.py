@@ -9,7 +9,6 @@ from typing import Any
 from cache_store.arrays import (
     NUM_NEIGHBOURS,
     ArraySpec,
-    column_spec,
     encode_group,
     encode_metadata,
     neighbours_spec,
@@ -18,7 +17,7 @@ from cache_store.arrays import (
 from cache_store.backend import Backend
 from cache_store.books import Books, pointer_fields
 from cache_store.errors import CacheFormatError
-from cache_store.identity import SAMPLE_COLUMNS, Identity, read_samples
+from cache_store.identity import Identity
 from cache_store.layout import (
     GENERATIONS,
     IDENTITY,
@@ -30,6 +29,7 @@ from cache_store.layout import (
 )
 from cache_store.manifest import Manifest
 from cache_store.records import encode_record, sha256
+from cache_store.samples import SAMPLE_COLUMNS, read_samples, sample_spec
 
 
 def array_specs(manifest: Manifest, num_classes: int) -> tuple[ArraySpec, ...]:
@@ -40,10 +40,7 @@ def array_specs(manifest: Manifest, num_classes: int) -> tuple[ArraySpec, ...]:
         manifest.plan.saliency_spec(number),
         probability_spec(group, num),
         neighbours_spec(group, num_classes),
-        *(
-            column_spec(f"{SAMPLES}/{name}", num, dtype, long_name)
-            for name, (dtype, long_name) in SAMPLE_COLUMNS.items()
-        ),
+        *(sample_spec(name, num) for name in SAMPLE_COLUMNS),
     )
 
 

@@ -24,8 +24,6 @@ from cache_store.identity import (
     Identity,
     check_claim,
     claim_place,
-    read_samples,
-    write_samples,
 )
 from cache_store.layout import (
     GENERATIONS,
@@ -39,6 +37,7 @@ from cache_store.leases import LEASE_SECONDS, Lease
 from cache_store.manifest import read_manifest
 from cache_store.publish import publish_generation
 from cache_store.records import decode_record, require_fields, sha256
+from cache_store.samples import read_samples, write_samples
 from cache_store.writer import GenerationPlan, GenerationWriter, claim
 
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_store.arrays import column_spec, decode_object, encode_metadata
+from cache_store.arrays import decode_object, encode_metadata
 from cache_store.backend import Backend, open_backend, require
 from cache_store.books import Books, read_books
 from cache_store.errors import CacheFormatError, CacheNotFoundError, DamagedCacheError
-from cache_store.identity import SAMPLE_COLUMNS, Identity
+from cache_store.identity import Identity
 from cache_store.layout import (
     GENERATIONS,
     IDENTITY,
@@ -25,6 +25,7 @@ from cache_store.layout import (
     record_number,
 )
 from cache_store.manifest import Manifest
+from cache_store.samples import SAMPLE_COLUMNS, sample_spec
 from cache_store.zarr_view import check_object
 
 DEFAULT_THREADS = 8
@@ -171,8 +172,8 @@ def _damaged_root(backend: Backend, books: Books) -> dict[str, str]:
 def _damaged_samples(backend: Backend, num_samples: int) -> dict[str, str]:
     """Check the samples' columns by their own checksums."""
     damaged = {}
-    for name, (dtype, long_name) in SAMPLE_COLUMNS.items():
-        spec = column_spec(f"{SAMPLES}/{name}", num_samples, dtype, long_name)
+    for name in SAMPLE_COLUMNS:
+        spec = sample_spec(name, num_samples)
         if backend.read(spec.metadata_key) != encode_metadata(spec):
             damaged[spec.metadata_key] = f"object {spec.metadata_key} is missing or has changed"
         for number in range(spec.num_objects):

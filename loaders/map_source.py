@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from cache_store.errors import CacheNotFoundError, ScaeError
 from cache_store.generation import Generation
-from cache_store.identity import match_rows, require_same_depth
+from cache_store.identity import require_same_depth
 from cache_store.leases import Lease
 from cache_store.resident import ResidentMaps
+from cache_store.rows import match_rows
 from cache_store.store import SaliencyStore
 from loaders.batches import NO_GENERATION
 from loaders.gains import exact_gains
@@ -203,6 +204,7 @@ class MapSource:
             cure=f"make one with 'scae refresh --data {data.name} --network {made.network}"
             f"{' --deep' if store.identity.deep else ''} --cache' and another folder",
             accept_stale=self._accept_stale,
+            fingerprints=(store.fingerprint, data.fingerprint),
             describe=data.describe,
             differences=differences,
         )

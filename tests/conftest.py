@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from cache_store.provenance import Provenance
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
 from loaders.image_data import ArrayData
+from tests.s3_server import SECRETS, Proxy, run_proxy, run_s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,3 +176,28 @@ class TortureLog:
 def open_torture_log() -> Callable[..., TortureLog]:
     """Open the log of one part of the long runs."""
     return TortureLog
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[tuple[str, int]]:
+    """Run an S3 server on loopback, with one empty bucket."""
+    with run_s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def proxy(s3_address: tuple[str, int]) -> Iterator[Proxy]:
+    """Put a proxy before the S3 server."""
+    with run_proxy(s3_address) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name a fresh prefix of the bucket, behind the proxy, by the usual environment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", SECRETS[0])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS[1])
+    return f"s3://bucket/{uuid.uuid4().hex}"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_store.generation import Generation
-from cache_store.identity import match_rows
+from cache_store.rows import match_rows
 from cache_store.store import SaliencyStore
 from loaders.decode import read_resized
 from loaders.errors import OptionError

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,46 +14,7 @@ from cache_store.errors import StoreError
 from cache_store.local_backend import LocalBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """Run an S3 server on loopback, with one empty bucket."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    program = Path(sys.executable).with_name("moto_server")
-    process = subprocess.Popen(
-        [program, "-H", "127.0.0.1", "-p", port],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    make_bucket = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", b"", method="PUT")
-    deadline = time.monotonic() + 30
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(make_bucket, timeout=10).close()
-                break
-            except OSError:
-                assert process.poll() is None, "moto_server ended"
-                assert time.monotonic() < deadline, "moto_server did not start"
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-of-tests")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-tests")
-    return f"s3://bucket/{uuid.uuid4().hex}"
+    pass
 
 
 @pytest.fixture(params=["local", "local-nofsync", "memory", "s3"])

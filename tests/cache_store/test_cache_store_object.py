@@ -1,17 +1,10 @@
 from __future__ import annotations
 
-import http.client
 import random
 import socket
 import subprocess
 import sys
-import threading
-import time
 import traceback
-import urllib.request
-import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,127 +17,15 @@ from cache_store.errors import StoreError
 from cache_store.retries import Outcome, classify
 from cache_store.store import SaliencyStore
 from cache_store.zarr_view import ZarrView
+from tests.s3_server import SECRETS, Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from cache_store.generation import Generation
     from cache_store.writer import GenerationPlan
-
-SECRETS = ("key-id-of-tests", "secret-of-tests")
-
-
-@pytest.fixture(scope="session")
-def s3_address() -> Iterator[tuple[str, int]]:
-    """Run an S3 server on loopback, with one empty bucket."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = Path(sys.executable).with_name("moto_server")
-    process = subprocess.Popen(
-        [program, "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    make_bucket = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", b"", method="PUT")
-    deadline = time.monotonic() + 30
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(make_bucket, timeout=10).close()
-                break
-            except OSError:
-                assert process.poll() is None, "moto_server ended"
-                assert time.monotonic() < deadline, "moto_server did not start"
-                time.sleep(0.05)
-        yield "127.0.0.1", port
-    finally:
-        process.kill()
-        process.wait()
-
-
-class Proxy(ThreadingHTTPServer):
-    """Passes requests on to the S3 server, or does to them what `fault` says."""
-
-    daemon_threads = True
-
-    def __init__(self, upstream: tuple[str, int]) -> None:
-        super().__init__(("127.0.0.1", 0), ProxyHandler)
-        self.upstream = upstream
-        self.requests: list[str] = []
-        self.fault: Callable[[str], str] = lambda _request: ""
-
-
-class ProxyHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    server: Proxy
-
-    def forward(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        request = f"{self.command} {self.path}"
-        fault = self.server.fault(request)
-        self.server.requests.append(f"{request} {fault}".strip())
-        if fault == "stall":
-            time.sleep(0.6)
-            self.close_connection = True
-            return
-        if fault.isdigit():
-            secrets = f"<Message>{' '.join(SECRETS)}</Message>".encode()
-            self.answer(int(fault), [], b"<Error><Code>Trouble</Code>" + secrets + b"</Error>")
-            return
-        headers = dict(self.headers.items())
-        connection = http.client.HTTPConnection(*self.server.upstream, timeout=20)
-        connection.request(self.command, self.path, body, headers)
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
-        if fault == "landed, 503":
-            self.answer(503, [], b"")
-        elif fault == "landed, closed":
-            self.close_connection = True
-        else:
-            self.answer(response.status, response.getheaders(), content)
-
-    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.send_response_only(status)
-        length = next((v for n, v in headers if n.lower() == "content-length"), str(len(body)))
-        for name, text in headers:
-            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
-                self.send_header(name, text)
-        self.send_header("Content-Length", length if self.command == "HEAD" else str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_GET = do_PUT = do_HEAD = do_DELETE = forward  # noqa: N815  # http.server's names
-
-    def log_message(self, *_args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def proxy(s3_address: tuple[str, int]) -> Iterator[Proxy]:
-    """Put a proxy before the S3 server."""
-    with Proxy(s3_address) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def s3_url(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name a fresh prefix of the bucket, behind the proxy, by the usual environment."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", SECRETS[0])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS[1])
-    return f"s3://bucket/{uuid.uuid4().hex}"
 
 
 @pytest.mark.parametrize(
