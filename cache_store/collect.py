@@ -110,7 +110,7 @@ class _Run:
         self._backend = backend
         self._grace = grace
         self._dry_run = dry_run
-        self._now = _now(backend)
+        self._now = backend.now()
         self._leases = read_leases(backend)
         self.removed: list[str] = []
         self.generations: list[int] = []
@@ -250,13 +250,6 @@ class _Run:
                 self._backend.delete(info.key)
             self.removed.append(info.key)
             self.freed_bytes += info.length
-
-
-def _now(backend: Backend) -> float:
-    try:
-        return backend.now()
-    except FileNotFoundError:  # another collection took the probe for a leftover
-        return backend.now()
 
 
 def _size(info: ObjectInfo | None) -> tuple[int, float]:

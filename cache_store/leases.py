@@ -116,7 +116,7 @@ class Lease:
     def _write(self) -> bool:
         record = {"generation": self.generation, "owner": self._owner, "seconds": self._seconds}
         try:
-            self._write_twice(encode_record(record))
+            self._backend.write(self._key, encode_record(record))
         except (ScaeError, OSError) as error:
             if self._backend.url not in _told:
                 _told.add(self._backend.url)
@@ -129,15 +129,6 @@ class Lease:
                 )
             return False
         return True
-
-    def _write_twice(self, data: bytes) -> None:
-        """Write once more where another's release took the empty folder away in between."""
-        try:
-            self._backend.write(self._key, data)
-        except (ScaeError, OSError) as error:
-            if not isinstance(error.__cause__ or error, FileNotFoundError):
-                raise
-            self._backend.write(self._key, data)
 
     def _check(self) -> None:
         try:

@@ -5,16 +5,20 @@ link(2) is an exclusive create that works on all of them.
 """
 
 import builtins
+import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from cache_store.backend import Backend, ObjectInfo
 from cache_store.errors import StoreError
 
 PARTIAL_SUFFIX = ".partial"
 """Ending of a file that is still being written; readers and listings pass over it."""
+TRIES = 20
+"""Times a folder is made, or a file written, that somebody who cleans up takes away again."""
 
 
 class LocalBackend(Backend):
@@ -47,13 +51,7 @@ class LocalBackend(Backend):
     def write(self, key: str, data: bytes) -> None:
         """Write through a unique sibling and rename it into place."""
         path = self._path(key)
-        partial = self._write_partial(path, data)
-        try:
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        self._sync_folder(path.parent)
+        self._put(path, data, _replace)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write through a unique sibling and claim the name with link(2).
@@ -65,25 +63,13 @@ class LocalBackend(Backend):
             StoreError: If the file system has no hard links, or can't be written.
         """
         path = self._path(key)
-        if path.exists():
-            return False
-        partial = self._write_partial(path, data)
-        try:
-            os.link(partial, path)
-        except OSError as error:
-            if partial.stat().st_nlink != 2:
-                if isinstance(error, FileExistsError):
-                    return False
-                raise StoreError(
-                    f"can't link {path}: {error.strerror}: the file system must have hard links"
-                ) from error
-        finally:
-            partial.unlink(missing_ok=True)
-        self._sync_folder(path.parent)
-        return True
+        return not path.exists() and self._put(path, data, _link)
 
     def delete(self, key: str) -> None:
-        """Remove the file and the folders that this leaves empty."""
+        """Remove the file and the folders that this leaves empty.
+
+        A write that is about to put a file there makes its folder again.
+        """
         path = self._path(key)
         path.unlink(missing_ok=True)
         for folder in path.parents:
@@ -115,9 +101,8 @@ class LocalBackend(Backend):
     def now(self) -> float:
         """Return the file system's time: what it stamps on a file written just now."""
         probe = self._path(f"clock.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
-        self._make_folder(probe.parent)
         try:
-            with probe.open("xb") as file:
+            with self._new_file(probe) as file:
                 file.write(b"?")
                 file.flush()
                 # Of the open file: a collection may have swept the name away already.
@@ -130,11 +115,25 @@ class LocalBackend(Backend):
     def _path(self, key: str) -> Path:
         return self.root / key
 
+    def _put(self, path: Path, data: bytes, place: Callable[[Path, Path], bool]) -> bool:
+        """Write a sibling and place it, once more where a collection took it for a leftover."""
+        for _ in range(TRIES):
+            partial = self._write_partial(path, data)
+            try:
+                placed = place(partial, path)
+            except FileNotFoundError:
+                continue
+            finally:
+                partial.unlink(missing_ok=True)
+            if placed:
+                self._sync_folder(path.parent)
+            return placed
+        raise StoreError(f"can't write {path}: others take it away again and again")
+
     def _write_partial(self, path: Path, data: bytes) -> Path:
-        self._make_folder(path.parent)
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
         try:
-            with partial.open("xb") as file:
+            with self._new_file(partial) as file:
                 file.write(data)
                 file.flush()
                 if self._fsync:
@@ -144,12 +143,24 @@ class LocalBackend(Backend):
             raise StoreError(f"can't write {path} ({len(data)} bytes): {error.strerror}") from error
         return partial
 
+    def _new_file(self, path: Path) -> BinaryIO:
+        """Create a file; from then on its folder is not empty, so nobody takes it away any more."""
+        for _ in range(TRIES):
+            try:
+                self._make_folder(path.parent)
+                return path.open("xb")
+            except FileNotFoundError:
+                continue
+        raise FileNotFoundError(errno.ENOENT, "its folder vanishes again and again", str(path))
+
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
             return
         missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
         try:
             folder.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # a parent that was there is gone
+            raise
         except OSError as error:
             raise StoreError(f"can't make folder {folder}: {error.strerror}") from error
         for made in missing:
@@ -158,11 +169,40 @@ class LocalBackend(Backend):
     def _sync_folder(self, folder: Path) -> None:
         if not self._fsync:
             return
-        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # what was put there is deleted already
+            return
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _replace(partial: Path, path: Path) -> bool:
+    try:
+        partial.replace(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"can't replace {path}: {error.strerror}") from error
+    return True
+
+
+def _link(partial: Path, path: Path) -> bool:
+    try:
+        os.link(partial, path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if partial.stat().st_nlink == 2:
+            return True
+        if isinstance(error, FileExistsError):
+            return False
+        raise StoreError(
+            f"can't link {path}: {error.strerror}: the file system must have hard links"
+        ) from error
+    return True
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

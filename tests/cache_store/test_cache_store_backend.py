@@ -124,6 +124,60 @@ def test_local_create_without_hard_links_says_so(
     assert list(tmp_path.iterdir()) == []
 
 
+class BesideADeletion(LocalBackend):
+    """A backend beside which the last other file of a folder goes just after the folder's check."""
+
+    deletions = 3
+
+    def _make_folder(self, folder: Path) -> None:
+        other = LocalBackend(self.root)
+        super()._make_folder(folder)
+        if self.deletions:
+            self.deletions -= 1
+            other.write("a/b/other", b"1")
+            other.delete("a/b/other")
+            assert not folder.exists()
+
+
+@pytest.mark.parametrize("method", ["write", "create"])
+def test_write_makes_its_folder_again_when_a_deletion_takes_it_away(
+    tmp_path: Path, method: str
+) -> None:
+    backend = BesideADeletion(tmp_path)
+    getattr(backend, method)("a/b/mine", b"2")
+    assert backend.deletions == 0
+    assert backend.read("a/b/mine") == b"2"
+    assert backend.leftovers() == []
+
+
+def test_folder_that_never_stays_is_named(tmp_path: Path) -> None:
+    backend = BesideADeletion(tmp_path)
+    backend.deletions = 1000
+    with pytest.raises(StoreError, match=r"can't write .*mine .*vanishes again and again"):
+        backend.write("a/b/mine", b"2")
+
+
+@pytest.mark.parametrize("method", ["write", "create"])
+def test_file_swept_away_before_it_is_whole_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    backend = LocalBackend(tmp_path)
+    plain = LocalBackend._write_partial
+    swept: list[Path] = []
+
+    def sweep_the_first(self: LocalBackend, path: Path, data: bytes) -> Path:
+        partial = plain(self, path, data)
+        if not swept:
+            swept.append(partial)
+            partial.unlink()
+        return partial
+
+    monkeypatch.setattr(LocalBackend, "_write_partial", sweep_the_first)
+    getattr(backend, method)("mine", b"2")
+    assert backend.read("mine") == b"2"
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+
+
 def test_unknown_scheme_is_refused_by_name() -> None:
     with pytest.raises(StoreError, match=r"got ftp://$"):
         open_backend("ftp://user:password@host/cache")
