@@ -1,6 +1,7 @@
 """Who runs the blocks: a plain loop in this process, or a Dask cluster, by the same function."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Protocol
 
 from cache_store.writer import GenerationWriter
@@ -37,6 +38,6 @@ class LoopExecutor:
             Stopped: If `stop` says so between two batches.
         """
         writer = GenerationWriter.attach(plan.cache, number, fsync=plan.options.fsync)
-        runner = self._runner(plan)
-        for block in blocks:
-            yield runner.run(writer, block, stop)
+        with self._runner(plan) as runner:
+            for block, following in zip_longest(blocks, blocks[1:]):
+                yield runner.run(writer, block, stop, following)

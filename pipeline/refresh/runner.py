@@ -1,4 +1,6 @@
-"""Computing blocks in one process: decode, forward pass, Grad-CAM, quantise, write the shard.
+"""Computing blocks in one process: read, forward pass, Grad-CAM, quantise, write the shard.
+
+While the network is at one batch, threads read the next ones (`feed`).
 
 Legend: B rows of a batch, R rows of a block, h, w height and width of a map, K classes.
 """
@@ -8,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,11 +19,11 @@ from torch import Tensor
 
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationWriter
-from loaders.decode import read_resized
 from loaders.image_data import ImageData
 from pipeline.errors import NetworkError, RefreshError, Stopped
 from pipeline.refresh.blocks import Block, cut_batches
-from pipeline.refresh.plan import RefreshPlan
+from pipeline.refresh.feed import CopyToGpu, Feed
+from pipeline.refresh.plan import RefreshPlan, resolve_device
 from pipeline.saliency.methods import MethodChoice
 from pipeline.saliency.networks import BuiltNetwork
 from pipeline.saliency.quantise import quantise
@@ -41,14 +44,21 @@ class BlockResult:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"decode": 0.0, "network": 0.0, "write": 0.0}
     )
-    """Time spent, by what was done."""
+    """Time spent, by what was done: 'decode' is the time that the network waited for images."""
 
 
 class BlockRunner:
     """Computes blocks of one plan; opens data and network once.
 
+    It is to be closed, as a context manager does, since its threads read ahead.
+
+    Args:
+        plan: The plan.
+        data: The data if it is open already.
+        built: The network if it is built already.
+
     Raises:
-        RefreshError: If data or weights are no longer what was planned.
+        RefreshError: If data or weights are no longer what was planned, or the device is not there.
     """
 
     def __init__(
@@ -61,7 +71,16 @@ class BlockRunner:
         _check_unchanged("data set", data.fingerprint, provenance.fingerprint)
         _check_unchanged("weights", built.weights_digest, provenance.weights_digest)
         self.data = _in_cache_order(data, plan.cache)
-        self._device = torch.device(provenance.device_type)
+        self._device = torch.device(resolve_device(provenance.device_type))
+        on_gpu = self._device.type == "cuda"
+        self._feed = Feed(
+            self.data,
+            provenance.size,
+            threads=plan.options.decode_threads or available_cores(),
+            skip=plan.options.on_error == "skip",
+            copy=CopyToGpu(self._device) if on_gpu else None,
+            pinned=on_gpu,
+        )
         layout = torch.channels_last if provenance.channels_last else torch.contiguous_format
         self._layout = layout
         network = built.module.to(self._device).to(memory_format=layout)
@@ -72,25 +91,50 @@ class BlockRunner:
         self._mean = torch.tensor(provenance.mean, device=self._device).view(1, -1, 1, 1) * 255
         self._std = torch.tensor(provenance.std, device=self._device).view(1, -1, 1, 1) * 255
 
+    def __enter__(self) -> Self:
+        """Return the runner, which closes at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """End the threads that read ahead."""
+        self._feed.close()
+
     def run(
-        self, writer: GenerationWriter, block: Block, stop: StopRequested = lambda: False
+        self,
+        writer: GenerationWriter,
+        block: Block,
+        stop: StopRequested = lambda: False,
+        following: Block | None = None,
     ) -> BlockResult:
         """Compute one block and write its shard and receipt.
+
+        Args:
+            writer: The generation it belongs to.
+            block: The block.
+            stop: Asked between batches, and while waiting for images.
+            following: The block that will be run next, if known: its first images are read ahead.
 
         Raises:
             ImageReadError: If an image can't be read and `on_error` is 'raise'.
             NetworkError: If the network gives no finite logits, naming a sample.
             Stopped: If `stop` says so between two batches; the block leaves no receipt.
         """
-        maps_Rhw, probability_R, result = self.compute(block, stop)
+        maps_Rhw, probability_R, result = self.compute(block, stop, following)
         with _timed(result, "write"):
             writer.write_block(block.number, maps_Rhw, probability_R, result.skipped)
         return result
 
     def compute(
-        self, block: Block, stop: StopRequested = lambda: False
+        self,
+        block: Block,
+        stop: StopRequested = lambda: False,
+        following: Block | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], BlockResult]:
-        """Compute one block and write nothing.
+        """Compute one block and write nothing; arguments as for `run`.
 
         Returns:
             Maps (R, h, w) uint8, probabilities (R,) float32, and what else there is to tell.
@@ -106,14 +150,17 @@ class BlockRunner:
         probability_R = np.zeros(len(block), np.float32)
         skipped: list[int] = []
         self._stop = stop
-        for rows in cut_batches(block, self.plan.generation.provenance.batch_size):
-            self._go_on()
+        batch_size = self.plan.generation.provenance.batch_size
+        batches = cut_batches(block, batch_size)
+        beyond = cut_batches(following, batch_size) if following else ()
+        for number, rows in enumerate(batches):
             part = slice(rows.start - block.start, rows.stop - block.start)
-            images_BCHW, unreadable_B = self._decode(rows, result)
-            maps_Bhw, probability_B = self._explain(images_BCHW, rows, result)
+            with _timed(result, "decode"):
+                fed = self._feed.take(rows, batches[number + 1 :], beyond, self._go_on)
+            maps_Bhw, probability_B = self._explain(fed.images, rows, result)
             maps_Rhw[part], probability_R[part] = maps_Bhw, probability_B
-            maps_Rhw[part][unreadable_B] = 0
-            skipped += [rows.start + int(i) for i in np.flatnonzero(unreadable_B)]
+            maps_Rhw[part][fed.unreadable] = 0
+            skipped += [rows.start + int(i) for i in np.flatnonzero(fed.unreadable)]
         result.skipped = tuple(skipped)
         return maps_Rhw, probability_R, result
 
@@ -121,26 +168,19 @@ class BlockRunner:
         if self._stop():
             raise Stopped("stopped before the block was finished: run the same command again")
 
-    def _decode(self, rows: range, result: BlockResult) -> tuple[Tensor, NDArray[np.bool_]]:
-        provenance, options = self.plan.generation.provenance, self.plan.options
-        threads = options.decode_threads or available_cores()
-        with _timed(result, "decode"):
-            if options.on_error == "skip":
-                return read_resized(self.data, rows, provenance.size, threads, on_error="skip")
-            images = read_resized(self.data, rows, provenance.size, threads)
-            return images, np.zeros(len(rows), np.bool_)
-
     def _explain(
-        self, images_BCHW: Tensor, rows: range, result: BlockResult
+        self, images_B3SS: Tensor, rows: range, result: BlockResult
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         with _timed(result, "network"):
             labels = torch.from_numpy(self.data.labels[rows.start : rows.stop].copy())
             # A short batch would be summed in another order on another number of threads: fill up.
             missing = self.plan.generation.provenance.batch_size - len(rows)
-            fill = torch.arange(len(rows) + missing).clamp_max(len(rows) - 1)
-            labels_B = labels[fill].to(self._device)
-            inputs = images_BCHW[fill].to(self._device, non_blocking=True).float()
-            inputs = inputs.sub_(self._mean).div_(self._std).contiguous(memory_format=self._layout)
+            if missing:
+                fill = torch.arange(len(rows) + missing).clamp_max(len(rows) - 1)
+                labels, images_B3SS = labels[fill], images_B3SS[fill.to(self._device)]
+            labels_B = labels.to(self._device)
+            inputs = images_B3SS.float().sub_(self._mean).div_(self._std)
+            inputs = inputs.contiguous(memory_format=self._layout)
             bf16 = self.plan.generation.provenance.precision == "bf16"
             with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
                 try:
