@@ -51,7 +51,9 @@ class RefreshPolicy:
             return RefreshDecision(
                 wanted=False, reason=f"|lambda| = {strength:.3f} is below {MIN_STRENGTH}"
             )
-        return RefreshDecision(wanted=True, reason=f"epoch {following} draws at {strength:.3f}")
+        return RefreshDecision(
+            wanted=True, reason=f"epoch {following} draws at |lambda| = {strength:.3f}"
+        )
 
     def epochs(self) -> tuple[int, ...]:
         """Return the 0-based epochs after which a refresh happens."""

@@ -3,7 +3,6 @@
 Legend: B samples shown, L values of lambda, M rectangles of a sample.
 """
 
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from loaders.image_data import ImageData
 from loaders.map_source import MapSource
 from pipeline.refresh.drawn import dense_saliency, draw_rectangles, spread_rows
 from pipeline.refresh.preview_figure import PreviewRow, preview_figure
+from pipeline.refresh.whole_file import write_whole
 from pipeline.saliency.pictures import figure_png
 
 MAX_ROWS = 64
@@ -110,7 +110,7 @@ def write_preview(
     generation = store.latest() if number is None else store.generation(number)
     rows = _preview_rows(data, generation, str(cache), options)
     figure = preview_figure(rows, options.lambdas, title=_title(data, generation))
-    _write_whole(path, figure_png(figure))
+    _write_picture(path, figure_png(figure))
     return PreviewReport(
         path=path,
         generation=generation.number,
@@ -210,14 +210,10 @@ def _checked_path(path: Path) -> Path:
     return path
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+def _write_picture(path: Path, content: bytes) -> None:
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_whole(path, content, fsync=False)
     except OSError as error:
         raise OptionError(
             f"can't write preview {path}: {error.strerror}; choose another --out"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from loaders.batches import NO_GENERATION
 from pipeline.errors import RecipeError
-from pipeline.training.run_folder import Row, RunFolder, write_whole
+from pipeline.refresh.whole_file import write_whole
+from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.stage import Stage
 
 CHECKPOINT_VERSION = 2

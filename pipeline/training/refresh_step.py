@@ -3,11 +3,38 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pipeline.refresh.job import Progress, RefreshReport, execute
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
+from pipeline.refresh.policy import RefreshPolicy
 from pipeline.saliency.weights import weights_digest
+from pipeline.training.recipe import Recipe
 from pipeline.training.setup import RunParts, network_source
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def refresh_policy(recipe: Recipe) -> RefreshPolicy:
+    """Return after which epochs of a run its maps are made anew."""
+    erasing = recipe.policy((1, 1))  # lambda does not depend on the classes
+    return RefreshPolicy(
+        num_epochs=recipe.train.epochs,
+        interval=recipe.refresh.interval if erasing is not None else 0,
+        lam=erasing.lam if erasing is not None else lambda _epoch: 0.0,
+    )
+
+
+def refresh_options(recipe: Recipe, *, device: Device) -> RefreshOptions:
+    """Return how a run's maps are computed; the epoch is still open."""
+    return RefreshOptions(
+        target_layer=recipe.network.target_layer,
+        size=recipe.data.size,
+        batch_size=recipe.refresh.batch_size,
+        precision=recipe.refresh.precision,
+        device=device,
+        on_error=recipe.refresh.on_error,
+    )
 
 
 def refresh_from_checkpoint(
@@ -37,15 +64,8 @@ def refresh_from_checkpoint(
     built = replace(
         parts.built, weights_kind="file", weights_digest=weights_digest(parts.built.module)
     )
-    options = RefreshOptions(
-        target_layer=recipe.network.target_layer,
-        size=parts.size,
-        batch_size=recipe.refresh.batch_size,
-        precision=recipe.refresh.precision,
-        device="cuda" if parts.device.type == "cuda" else "cpu",
-        epoch=epoch,
-        on_error=recipe.refresh.on_error,
-    )
+    device: Device = "cuda" if parts.device.type == "cuda" else "cpu"
+    options = replace(refresh_options(recipe, device=device), size=parts.size, epoch=epoch)
     plan = plan_refresh(
         parts.data_source, network, parts.cache, options, opened=parts.train_data, built=built
     )

@@ -9,6 +9,7 @@ from loaders.batches import NO_GENERATION
 from loaders.class_groups import FEW_BELOW, MANY_ABOVE, class_groups
 from loaders.image_data import ImageData
 from loaders.policy import ScaePolicy
+from pipeline.refresh.whole_file import write_whole
 from pipeline.training.report_classes import class_chart
 from pipeline.training.report_figures import (
     Chart,
@@ -18,7 +19,6 @@ from pipeline.training.report_figures import (
     time_chart,
 )
 from pipeline.training.report_samples import NUM_BOXES, RunView, samples_table
-from pipeline.training.run_folder import write_whole
 
 STYLE = """
 :root { color-scheme: light; --ink: #1b1b1b; --soft: #5f6368; --line: #dddddd; --back: #f6f7f8; }

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import RecipeError
+from pipeline.refresh.whole_file import write_whole
 from pipeline.training.recipe import Recipe
 
 METRIC_COLUMNS = (
@@ -84,16 +83,3 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the figures of a finished run."""
         write_whole(self.summary_path, (json.dumps(summary, indent=2) + "\n").encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole, on the disk, or not at all."""
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -77,7 +77,7 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
         NetworkError: If the network can't be built, or the weights do not fit.
         RecipeError: If loss or second stage make no sense for this network or data.
     """
-    source = replace(_data_source(recipe), holdout=recipe.second_stage.holdout)
+    source = training_source(recipe)
     network_size = recipe.data.size
     train_data = source.open()
     check_data(recipe, train_data.class_counts)
@@ -125,7 +125,12 @@ def network_source(recipe: Recipe, num_classes: int) -> NetworkSource:
     )
 
 
-def _data_source(recipe: Recipe, split: str = "train") -> DataSource:
+def training_source(recipe: Recipe) -> DataSource:
+    """Return how the images that a run learns from are opened."""
+    return replace(_data_source(recipe, "train"), holdout=recipe.second_stage.holdout)
+
+
+def _data_source(recipe: Recipe, split: str) -> DataSource:
     data = recipe.data
     return DataSource(
         name=data.name,

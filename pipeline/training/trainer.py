@@ -11,13 +11,12 @@ from cache_store.errors import CacheMismatchError, CacheNotFoundError
 from cache_store.store import SaliencyStore
 from loaders.batches import NO_GENERATION
 from pipeline.errors import RecipeError
-from pipeline.refresh.policy import RefreshPolicy
 from pipeline.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pipeline.training.epoch import StepProgress, train_epoch
 from pipeline.training.evaluation import evaluate_run
 from pipeline.training.first_stage import first_stage
 from pipeline.training.recipe import Recipe
-from pipeline.training.refresh_step import refresh_from_checkpoint
+from pipeline.training.refresh_step import refresh_from_checkpoint, refresh_policy
 from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.second_stage import second_stage
 from pipeline.training.setup import RunParts, build_parts
@@ -87,11 +86,7 @@ class _Trainer:
     def __init__(self, parts: RunParts, folder: RunFolder, options: TrainOptions) -> None:
         self.parts, self.folder, self.options = parts, folder, options
         self.stage = first_stage(parts)
-        self.refreshes = RefreshPolicy(
-            num_epochs=parts.recipe.train.epochs,
-            interval=parts.recipe.refresh.interval if parts.policy is not None else 0,
-            lam=self.stage.lam,
-        )
+        self.refreshes = refresh_policy(parts.recipe)
 
     def stage_of(self, epoch: int) -> Stage:
         """Return the stage of an epoch; the second one begins with the network as it is now."""
