@@ -38,7 +38,7 @@ from cache_store.manifest import read_manifest
 from cache_store.publish import publish_generation
 from cache_store.records import decode_record, require_fields, sha256
 from cache_store.samples import read_samples, write_samples
-from cache_store.writer import GenerationPlan, GenerationWriter, claim
+from cache_store.writer import GenerationPlan, GenerationWriter, claim, unfinished_plans
 
 
 class SaliencyStore:
@@ -249,6 +249,10 @@ class SaliencyStore:
         )
         self.identity.require(identity, self.url)
         return claim(self._backend, plan, join_latest=not anew)
+
+    def unfinished(self) -> dict[int, GenerationPlan]:
+        """Return the plan of each generation that is being made, or was begun and left."""
+        return unfinished_plans(self._backend)
 
     def publish(
         self, writer: GenerationWriter, class_neighbours: NDArray[np.int32] | None = None

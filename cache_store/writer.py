@@ -231,6 +231,17 @@ def read_plan(backend: Backend, number: int) -> dict[str, Any]:
     return record
 
 
+def unfinished_plans(backend: Backend) -> dict[int, GenerationPlan]:
+    """Return the plan of each number that was claimed and is neither published nor collected."""
+    published = {record_number(info.key) for info in backend.list(PUBLISHED)}
+    claimed = {record_number(info.key) for info in backend.list(PLANS)} - published
+    return {
+        number: GenerationPlan.from_dict(read_plan(backend, number)["plan"])
+        for number in sorted(filter(None, claimed))
+        if not is_condemned(backend, number)
+    }
+
+
 def claim(backend: Backend, plan: GenerationPlan, *, join_latest: bool = True) -> GenerationWriter:
     """Join the unpublished generation of this very plan, else claim the next free number.
 

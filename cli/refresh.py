@@ -1,17 +1,23 @@
 """`scae refresh`: make the maps of a data set and publish them as a generation."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from cli.commands import UserErrorCommand, data_options, data_source, key_values, progress_bars
+from cli.cluster_options import cluster_options, make_executor
+from cli.commands import UserErrorCommand, data_options, data_source, key_values
 from cli.method_options import METHOD_OPTIONS, method_options
+from cli.refresh_progress import EventLog, duration, refresh_progress
 
 if TYPE_CHECKING:
-    from pipeline.refresh.executors import Executor
-    from pipeline.refresh.plan import RefreshOptions
+    from loaders.image_data import ImageData
+    from pipeline.refresh.parts import PartReport
+    from pipeline.refresh.plan import RefreshOptions, RefreshPlan
     from pipeline.refresh.sources import NetworkSource
+    from pipeline.saliency.networks import BuiltNetwork
 
 
 @click.command("refresh", cls=UserErrorCommand)
@@ -34,34 +40,61 @@ if TYPE_CHECKING:
 @click.option("--epoch", type=click.IntRange(min=0), help="Epoch of the weights, for the record.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--workers", type=click.IntRange(min=1), help="Run on a Dask cluster of N processes.")
-@click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster at tcp://host:port.")
-@click.option("--scheduler-file", type=click.Path(exists=True), help="The same, by its file.")
+@click.option(
+    "--block-rows",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Images of a block, the unit of work and of resuming: up to 256, or a multiple of it.",
+)
+@cluster_options
+@click.option("--part", metavar="K/N", help="Compute the K-th of N parts and publish nothing.")
+@click.option("--finalize", is_flag=True, help="Publish what the parts have computed.")
+@click.option(
+    "--parts",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --finalize: their number, to name those that are missing.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="How often a block that failed is tried again.",
+)
 @click.option(
     "--on-error",
     type=click.Choice(["raise", "skip"]),
     default="raise",
-    help="An unreadable image stops the refresh, or gets a flat map and is counted.",
+    help="An unreadable image fails its block, or gets a flat map and is counted.",
 )
 @click.option("--no-fsync", is_flag=True, help="Do not wait for the disk: faster, not crash-proof.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Time a batch, print the plan and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "--log-json",
+    type=click.File("a", lazy=False),
+    metavar="FILE",
+    help="Append events as JSON lines, '-' to standard output.",
+)
 def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over what is declared
     """Make the saliency maps of a whole data set and publish them as one generation.
 
     Stop it at any time and run it again: blocks that are done stay done. Exit codes: 0 done,
-    1 failed, 2 wrong usage, 75 stopped and can be resumed.
+    1 failed (nothing is published, the other blocks are done), 2 wrong usage, 75 stopped and can
+    be resumed.
 
     \b
     Examples:
       scae refresh --data shapes --cache maps.zarr --network resnet8 --weights random
       scae refresh --data ~/photos --cache maps.zarr --network torchvision:resnet50 \\
           --weights resnet50.pth --workers 4
+      scae refresh ... --part 3/20, each part anywhere and at any time, then
+      scae refresh ... --finalize --parts 20
     """  # noqa: D301  # click wants the character, not two
-    from pipeline.refresh.job import execute
+    _check_usage(options)
     from pipeline.refresh.plan import plan_refresh
-    from pipeline.refresh.stopping import stop_on_signals
-    from pipeline.refresh.summary import refresh_summary
 
     data = data_source(options)
     opened = data.open()
@@ -70,16 +103,155 @@ def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over
     plan = plan_refresh(
         data, network, options["cache"], _refresh_options(options), opened=opened, built=built
     )
-    click.echo(plan.summary(), err=not options["dry_run"])
     if options["dry_run"]:
+        _dry_run(plan, opened, built, options)
         return
-    executor = _executor(options)
-    with stop_on_signals() as stop, progress_bars() as bars:
-        report = execute(
-            plan, executor, opened=opened, built=built, progress=bars("images"), stop=stop
-        )
+    click.echo(plan.summary(), err=True)
+    with _event_log(options["log_json"], plan) as log:
+        _run(plan, opened, built, options, log)
+
+
+def _check_usage(options: dict[str, Any]) -> None:
+    chosen = [word for word in ("part", "finalize", "dry_run") if options[word]]
+    if len(chosen) > 1:
+        words = " and ".join(f"--{word.replace('_', '-')}" for word in chosen)
+        raise click.UsageError(f"only one of {words} can be given")
+    if options["parts"] is not None and not options["finalize"]:
+        raise click.UsageError("--parts has no effect without --finalize")
+
+
+def _run(
+    plan: "RefreshPlan",
+    opened: "ImageData",
+    built: "BuiltNetwork",
+    options: dict[str, Any],
+    log: EventLog,
+) -> None:
+    from pipeline.refresh.job import execute
+    from pipeline.refresh.parts import Part, execute_part, finalize
+    from pipeline.refresh.stopping import stop_on_signals
+    from pipeline.refresh.summary import refresh_summary
+
+    part = Part.parse(options["part"]) if options["part"] else None
+    executor = make_executor(options)
+    if options["finalize"]:
+        report = finalize(plan, built=built, num_parts=options["parts"])
+    else:
+        with stop_on_signals() as stop, refresh_progress(log) as show:
+            if part is not None:
+                done = execute_part(
+                    plan, part, executor, opened=opened, built=built, progress=show, stop=stop
+                )
+                _tell(_part_text(done, part), _part_fields(done, part), "part", options, log)
+                return
+            report = execute(plan, executor, opened=opened, built=built, progress=show, stop=stop)
     summary = refresh_summary(report, opened)
-    click.echo(json.dumps(summary.fields) if options["as_json"] else summary.text)
+    _tell(summary.text, summary.fields, "published", options, log)
+
+
+def _tell(
+    text: str, fields: dict[str, Any], event: str, options: dict[str, Any], log: EventLog
+) -> None:
+    log.write(event, **fields)
+    click.echo(json.dumps(fields) if options["as_json"] else text)
+
+
+@contextmanager
+def _event_log(file: IO[str] | None, plan: "RefreshPlan") -> Iterator[EventLog]:
+    """Give the log, and tell it how the job began, and why it ended if it did not get there."""
+    from cache_store.errors import ScaeError
+    from pipeline.errors import BlocksFailed, Stopped
+
+    log = EventLog(file)
+    log.write(
+        "start",
+        cache=plan.cache,
+        images=plan.generation.num_samples,
+        blocks=len(plan.blocks),
+        plan=plan.generation.digest(),
+    )
+    try:
+        yield log
+    except Stopped as error:
+        log.write("stopped", message=str(error))
+        raise
+    except BlocksFailed as error:
+        for failure in error.failures:
+            log.write(
+                "block_failed",
+                block=failure.block,
+                attempts=failure.attempts,
+                message=failure.error,
+            )
+        log.write("failed", message=str(error))
+        raise
+    except ScaeError as error:
+        log.write("failed", message=str(error))
+        raise
+
+
+def _dry_run(
+    plan: "RefreshPlan", opened: "ImageData", built: "BuiltNetwork", options: dict[str, Any]
+) -> None:
+    from pipeline.refresh.estimate import estimate_refresh, missing_blocks
+    from pipeline.refresh.parts import Part
+
+    blocks = missing_blocks(plan)
+    if options["part"]:
+        own = Part.parse(options["part"]).of(plan.blocks)
+        blocks = tuple(block for block in own if block in set(blocks))
+    rows = sum(map(len, blocks))
+    estimate = estimate_refresh(plan, opened, built, rows=rows, workers=options["workers"] or 1)
+    fields = {
+        "images": plan.generation.num_samples,
+        "blocks": len(plan.blocks),
+        "missing_blocks": len(blocks),
+        "missing_images": rows,
+        "bytes": plan.num_bytes,
+        "images_per_second": round(estimate.images_per_second, 1),
+        "seconds": round(estimate.seconds, 1),
+        "block_seconds": round(estimate.block_seconds, 1),
+        "better_block_rows": estimate.better_block_rows,
+    }
+    place = (
+        "here" if options["scheduler"] is None is options["scheduler_file"] else "on one like it"
+    )
+    lines = [
+        plan.summary(),
+        f"to do     {len(blocks)} of {len(plan.blocks)} blocks, {rows} images",
+        f"speed     {estimate.images_per_second:,.0f} images/s in this process, by one timed batch",
+        f"time      about {duration(estimate.seconds)} {place}, "
+        f"{duration(estimate.block_seconds)} a block",
+    ]
+    click.echo(json.dumps(fields) if options["as_json"] else "\n".join(lines))
+    if estimate.better_block_rows is not None:
+        click.echo(
+            f"Warning: a block takes about {duration(estimate.block_seconds)}, and a stop or a "
+            f"lost worker costs one: --block-rows {estimate.better_block_rows} makes them shorter",
+            err=True,
+        )
+
+
+def _part_text(report: "PartReport", part: object) -> str:
+    if report.published:
+        return f"generation {report.generation} is published already; nothing was computed"
+    computed = report.num_rows - report.num_rows_found
+    return (
+        f"part {part} of generation {report.generation} is done: {report.num_blocks} blocks, "
+        f"{computed} images computed in {report.seconds:.1f} s, {report.num_rows_found} found"
+    )
+
+
+def _part_fields(report: "PartReport", part: object) -> dict[str, Any]:
+    return {
+        "part": str(part),
+        "generation": report.generation,
+        "published": report.published,
+        "blocks": report.num_blocks,
+        "images": report.num_rows,
+        "rows_found": report.num_rows_found,
+        "seconds": round(report.seconds, 3),
+    }
 
 
 def _network_source(options: dict[str, Any], num_classes: int) -> "NetworkSource":
@@ -95,19 +267,15 @@ def _network_source(options: dict[str, Any], num_classes: int) -> "NetworkSource
 
 
 def _refresh_options(options: dict[str, Any]) -> "RefreshOptions":
+    from cache_store.arrays import DEFAULT_CHUNK_ROWS
     from pipeline.refresh.plan import RefreshOptions
 
-    names = (*METHOD_OPTIONS, "size", "epoch", "batch_size", "device", "on_error")
-    return RefreshOptions(**{name: options[name] for name in names}, fsync=not options["no_fsync"])
-
-
-def _executor(options: dict[str, Any]) -> "Executor | None":
-    given = {name: options[name] for name in ("workers", "scheduler", "scheduler_file")}
-    named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise click.UsageError(f"only one of {' and '.join(named)} can be given")
-    if not named:
-        return None
-    from pipeline.refresh.dask_executor import DaskExecutor
-
-    return DaskExecutor(**given)
+    names = (
+        *METHOD_OPTIONS, "size", "epoch", "batch_size", "device", "on_error", "block_rows",
+        "retries",
+    )  # fmt: skip
+    return RefreshOptions(
+        **{name: options[name] for name in names},
+        chunk_rows=min(DEFAULT_CHUNK_ROWS, options["block_rows"]),
+        fsync=not options["no_fsync"],
+    )

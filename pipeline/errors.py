@@ -1,5 +1,7 @@
 """Errors of the pipeline."""
 
+from dataclasses import dataclass
+
 from cache_store.errors import ScaeError
 
 
@@ -9,6 +11,31 @@ class NetworkError(ScaeError, ValueError):
 
 class RefreshError(ScaeError, RuntimeError):
     """Raised when a refresh can't be planned, run or published."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFailure:
+    """A block that could not be computed, however often it was tried."""
+
+    block: int
+    """Number of the block."""
+    attempts: int
+    """How often it was tried."""
+    error: str
+    """What went wrong the last time, with the sample's name where there is one."""
+
+
+class BlocksFailed(RefreshError):  # noqa: N818  # a statement about blocks
+    """Raised when blocks of a refresh failed; the others are done and nothing is published.
+
+    Args:
+        failures: What failed, in the order of the blocks.
+        message: What that means for the job, with the cure.
+    """
+
+    def __init__(self, failures: tuple[BlockFailure, ...], message: str) -> None:
+        super().__init__(message)
+        self.failures = failures
 
 
 class RecipeError(ScaeError, ValueError):

@@ -1,110 +1,248 @@
-"""Running blocks on a Dask cluster: an embedded one on this machine, or one that is there.
+"""Running blocks on a Dask cluster.
 
 A task is one block. It is idempotent and returns a few numbers, so Dask may run it twice, and
 lose it; what counts is the receipt on disk.
 """
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import Future as Concurrent
+from queue import Empty, SimpleQueue
+from typing import Any
 
-from distributed import Client, Future, LocalCluster, wait
+from distributed import Client, Future
+from distributed.scheduler import KilledWorker
 
-from cache_store.writer import GenerationWriter
-from pipeline.errors import RefreshError, Stopped
+from cache_store.errors import ScaeError
+from pipeline.errors import BlockFailure, RefreshError, Stopped
+from pipeline.refresh.attempts import BlockOutcome
 from pipeline.refresh.blocks import Block
+from pipeline.refresh.dask_cluster import ClusterOptions, connect
+from pipeline.refresh.dask_worker import (
+    BlockJob,
+    RefreshPlugin,
+    own_versions,
+    request_stop,
+    run_block,
+)
 from pipeline.refresh.plan import RefreshPlan
-from pipeline.refresh.runner import BlockResult, BlockRunner, StopRequested
+from pipeline.refresh.runner import StopRequested
 
-CONNECT_TIMEOUT = "30s"
-"""How long to wait for a scheduler that is named."""
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 """How often a wait for the next result looks whether it should stop."""
+STOP_SECONDS = 3.0
+"""How long workers get to hear that they should stop."""
+RESULT_SECONDS = 5.0
+"""How long the few numbers of a finished block may take to arrive; later they count as lost."""
+COUNT_SECONDS = 2.0
+"""How often the workers are counted."""
+LONELY_SECONDS = 120.0
+"""How long an embedded cluster may be without any worker: those that start die at once."""
+MAX_KILLED = 3
+"""How often Dask may blame a block for its workers' deaths."""
+SET_UP_ATTEMPTS = 5
+"""Attempts to set up all workers; one of them may die meanwhile."""
 
-_runners: dict[str, BlockRunner] = {}
+logger = logging.getLogger("scae")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DaskExecutor:
     """Runs blocks on a Dask cluster.
 
-    Exactly one of the three may be given; with none an embedded cluster uses all cores.
+    Args:
+        cluster: Which one.
     """
 
-    workers: int | None = None
-    """Worker processes of an embedded cluster."""
-    scheduler: str | None = None
-    """Address of a running scheduler, such as tcp://host:8786."""
-    scheduler_file: str | None = None
-    """File that a running scheduler wrote."""
+    def __init__(self, cluster: ClusterOptions) -> None:
+        self._cluster = cluster
+        self.num_workers = 0
+        self.dashboard: str | None = None
 
     def run(
         self, plan: RefreshPlan, number: int, blocks: Sequence[Block], stop: StopRequested
-    ) -> Iterator[BlockResult]:
+    ) -> Generator[BlockOutcome | None]:
         """Run blocks of generation `number` wherever workers are free.
 
         Raises:
-            RefreshError: If the cluster can't be reached, or the cache is not on a shared store.
-            Stopped: If `stop` says so.
+            RefreshError: If the cluster can't be reached, a worker runs other versions or sees
+                other data, or the cache is not on a shared store.
+            Stopped: If `stop` says so, or the scheduler is lost.
         """
         if plan.cache.startswith("memory://"):
             raise RefreshError(
                 f"cache {plan.cache} lives in one process: name a folder for a Dask cluster"
             )
-        with ExitStack() as stack:
-            client = stack.enter_context(self._client(stack))
-            futures = client.map(
-                run_block, list(blocks), plan=plan, number=number, pure=False, retries=0
-            )
-            yield from _results(client, futures, stop)
-
-    def _client(self, stack: ExitStack) -> Client:
-        try:
-            if self.scheduler:
-                return Client(self.scheduler, timeout=CONNECT_TIMEOUT)
-            if self.scheduler_file:
-                return Client(scheduler_file=self.scheduler_file, timeout=CONNECT_TIMEOUT)
-        except (OSError, ValueError) as error:
-            place = self.scheduler or self.scheduler_file
-            raise RefreshError(f"can't reach the Dask scheduler at {place}: {error}") from error
-        cores = os.cpu_count() or 1
-        workers = self.workers or cores
-        cluster = stack.enter_context(
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                silence_logs=logging.ERROR,
-                # Dask gives every worker one thread of OpenMP; fewer workers than cores get more.
-                env={"OMP_NUM_THREADS": str(max(1, cores // workers))},
-            )
-        )
-        return Client(cluster)
+        if not blocks:
+            return
+        job = BlockJob(plan=plan, number=number, token=uuid.uuid4().hex, versions=own_versions())
+        device_type = plan.generation.provenance.device_type
+        with connect(self._cluster, device_type, stop) as client:
+            self.dashboard = _dashboard(client)
+            run = _Run(client, job, embedded=self._cluster.embedded)
+            try:
+                run.set_up(stop)
+                run.submit(blocks)
+                while run.waiting:
+                    run.check(stop)
+                    self.num_workers = run.num_workers
+                    yield run.next_outcome()
+            finally:
+                run.close()
 
 
-def run_block(block: Block, *, plan: RefreshPlan, number: int) -> BlockResult:
-    """Run one block in this worker process; data and network are opened for the first one."""
-    key = plan.generation.digest() + plan.cache
-    if key not in _runners:
-        _runners.clear()  # one plan at a time: an old network would only hold memory
-        _runners[key] = BlockRunner(plan)
-    writer = GenerationWriter.attach(plan.cache, number, fsync=plan.options.fsync)
-    return _runners[key].run(writer, block)
+class _Run:
+    """One job on a cluster: what was submitted and has not come back."""
 
+    def __init__(self, client: Client, job: BlockJob, *, embedded: bool) -> None:
+        self._client = client
+        self._job = job
+        self._embedded = embedded
+        self._ready: SimpleQueue[Future] = SimpleQueue()
+        self._futures: dict[Block, Future] = {}
+        self.waiting: dict[str, Block] = {}
+        self._killed: Counter[Block] = Counter()
+        self.num_workers = 0
+        self._counted = self._last_seen = time.monotonic()
 
-def _results(client: Client, futures: list[Future], stop: StopRequested) -> Iterator[BlockResult]:
-    waiting = set(futures)
-    while waiting:
+    def set_up(self, stop: StopRequested) -> None:
+        """Open data and network in all workers; those that join later do it by themselves."""
+        plugin = RefreshPlugin(self._job, embedded=self._embedded)
+        for attempt in range(1, SET_UP_ATTEMPTS + 1):
+            done = self._in_thread(self._client.register_plugin, plugin)
+            while not done.done():
+                self.check(stop)
+                time.sleep(POLL_SECONDS / 5)
+            error = done.exception()
+            if error is None:
+                return
+            # A worker that dies meanwhile breaks the connection; the next one knows the plugin.
+            if attempt == SET_UP_ATTEMPTS or not isinstance(error, OSError | TimeoutError):
+                raise _as_scae_error(error) from error
+
+    def submit(self, blocks: Sequence[Block]) -> None:
+        """Hand blocks to the cluster."""
+        futures = self._client.map(run_block, list(blocks), job=self._job, pure=False)
+        for block, future in zip(blocks, futures, strict=True):
+            self._futures[block] = future  # a future that nobody holds is forgotten by Dask
+            self.waiting[future.key] = block
+            future.add_done_callback(self._ready.put)
+
+    def check(self, stop: StopRequested) -> None:
+        """Look whether it makes sense to go on.
+
+        Raises:
+            Stopped: If not, and the job can be resumed.
+            RefreshError: If an embedded cluster loses every worker that it starts.
+        """
         if stop():
-            client.cancel(list(waiting))
             raise Stopped("stopped; blocks that are done stay: run the same command again")
+        if self._client.status != "running":
+            raise Stopped(
+                "the Dask scheduler is lost; blocks that are done stay: start a cluster and run "
+                "the same command again"
+            )
+        now = time.monotonic()
+        if now - self._counted >= COUNT_SECONDS:
+            self._counted = now
+            self.num_workers = _count_workers(self._client)
+        if self.num_workers:
+            self._last_seen = now
+        elif self._embedded and now - self._last_seen > LONELY_SECONDS:
+            raise RefreshError(
+                f"no worker has lived for {LONELY_SECONDS:.0f} s: their memory may be too small, "
+                "see --memory-limit"
+            )
+
+    def next_outcome(self) -> BlockOutcome | None:
+        """Wait a moment for the next block that ends.
+
+        Raises:
+            RefreshError: If a worker can't work for this job at all.
+        """
         try:
-            done = wait(waiting, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            continue
-        for future in done:
-            waiting.discard(future)
-            yield future.result()
+            future = self._ready.get(timeout=POLL_SECONDS)
+        except Empty:
+            return None
+        block = self.waiting.get(future.key)
+        if block is None:
+            return None
+        try:
+            outcome = future.result(timeout=RESULT_SECONDS)
+        except KilledWorker as error:
+            return self._blame(block, error)
+        except TimeoutError:  # its worker died with the result: Dask computes it again
+            future.add_done_callback(self._ready.put)
+            return None
+        except CancelledError:  # a scheduler that was started anew knows nothing of it
+            self._forget(block)
+            self.submit([block])
+            return None
+        except Exception as error:  # the block's own failures come back as outcomes
+            raise _as_scae_error(error) from error
+        self._forget(block)
+        return outcome
+
+    def close(self) -> None:
+        """Take back what has not been done, and free the workers."""
+        if self._client.status != "running":
+            return
+        calls = [lambda: self._client.unregister_worker_plugin(RefreshPlugin.name)]
+        if self.waiting:
+            self._client.cancel(list(self._futures.values()))
+            token = self._job.token
+            calls.insert(
+                0, lambda: self._client.run(request_stop, token, wait=False, on_error="ignore")
+            )
+        until = time.monotonic() + STOP_SECONDS
+        for call in calls:
+            try:
+                self._in_thread(call).result(timeout=max(0.0, until - time.monotonic()))
+            except Exception as error:  # noqa: BLE001  # workers come and go; the next job tidies
+                logger.debug("could not tidy up all Dask workers: %r", error)
+
+    def _blame(self, block: Block, error: KilledWorker) -> BlockOutcome | None:
+        self._forget(block)
+        self._killed[block] += 1
+        if self._killed[block] < MAX_KILLED:
+            self.submit([block])
+            return None
+        return BlockFailure(
+            block.number,
+            self._killed[block],
+            f"every worker that computed rows {block.start} to {block.stop - 1} died, the last "
+            f"at {error.last_worker.address}: give workers more memory, or take a smaller "
+            "--batch-size",
+        )
+
+    def _forget(self, block: Block) -> None:
+        future = self._futures.pop(block)
+        del self.waiting[future.key]
+
+    def _in_thread(self, call: Callable[..., Any], *arguments: object) -> "Concurrent[Any]":
+        """Call something that may hang, so that a request to stop does not wait for it."""
+        pool = ThreadPoolExecutor(1)
+        done = pool.submit(call, *arguments)
+        pool.shutdown(wait=False)
+        return done
+
+
+def _as_scae_error(error: BaseException) -> ScaeError:
+    if isinstance(error, ScaeError):
+        return error
+    return RefreshError(f"a Dask worker can't do this job: {type(error).__name__}: {error}")
+
+
+def _count_workers(client: Client) -> int:
+    try:
+        return len(client.nthreads())
+    except (OSError, TimeoutError):
+        return 0  # the next look at the client's status tells
+
+
+def _dashboard(client: Client) -> str | None:
+    services = client.scheduler_info()["services"]
+    return str(client.dashboard_link) if "dashboard" in services else None

@@ -24,7 +24,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefreshOptions:
-    """How maps are computed. All but the last three change the bytes and belong to the plan."""
+    """How maps are computed. All but the last four change the bytes and belong to the plan."""
 
     method: Literal["gradcam", "scorecam"] = "gradcam"
     """Saliency method; Score-CAM costs a forward pass a channel."""
@@ -56,6 +56,8 @@ class RefreshOptions:
     """An unreadable image stops the refresh, or gets a flat map and is counted."""
     fsync: bool = True
     """Wait until the disk has what is written."""
+    retries: int = 2
+    """How often a block that failed is tried again before the job goes on without it."""
 
     def __post_init__(self) -> None:
         MethodChoice(self.method, self.channels)
@@ -63,6 +65,8 @@ class RefreshOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RefreshError(f"{name} must be 1 or more, got {value}")
+        if self.retries < 0:
+            raise RefreshError(f"retries must be 0 or more, got {self.retries}")
         if self.block_rows % self.chunk_rows:
             raise RefreshError(
                 f"block_rows must be a multiple of chunk_rows {self.chunk_rows}, "
@@ -90,11 +94,16 @@ class RefreshPlan:
         """The blocks, in row order."""
         return cut_blocks(self.generation.num_samples, self.generation.block_rows)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all maps, before compression."""
+        height, width = self.generation.map_shape
+        return self.generation.num_samples * height * width
+
     def summary(self) -> str:
         """Describe the plan in a few lines for a person."""
         plan, provenance = self.generation, self.generation.provenance
         height, width = plan.map_shape
-        size_bytes = plan.num_samples * height * width
         return "\n".join(
             [
                 f"data      {provenance.data}, {plan.num_samples} images, "
@@ -105,7 +114,7 @@ class RefreshPlan:
                 f"{provenance.device_type} ({self._precision_reason()})",
                 f"images    squashed to {provenance.size}x{provenance.size}, "
                 f"batches of {provenance.batch_size}",
-                f"maps      {height}x{width} uint8, {size_bytes:,} bytes in "
+                f"maps      {height}x{width} uint8, {self.num_bytes:,} bytes in "
                 f"{len(self.blocks)} blocks of {plan.block_rows} rows",
                 f"cache     {self.cache}",
             ]

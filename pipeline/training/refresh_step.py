@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.refresh.job import Progress, RefreshReport, execute
+from pipeline.refresh.job import RefreshReport, execute
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
 from pipeline.refresh.policy import RefreshPolicy
 from pipeline.saliency.weights import weights_digest
@@ -42,7 +42,7 @@ def refresh_from_checkpoint(
     checkpoint: Path,
     epoch: int,
     *,
-    progress: Progress,
+    progress: Callable[[int, int], None],
     stop: Callable[[], bool],
 ) -> RefreshReport:
     """Make the maps of all training images with the weights after an epoch.
@@ -51,7 +51,7 @@ def refresh_from_checkpoint(
         parts: The run's parts; the network holds the checkpoint's weights.
         checkpoint: File with those weights, for other processes.
         epoch: 0-based epoch that is done.
-        progress: Called after each block.
+        progress: Called after each block with the images done and the images in all.
         stop: Asked between batches whether to stop.
 
     Raises:
@@ -71,9 +71,15 @@ def refresh_from_checkpoint(
     )
     executor = None
     if recipe.refresh.workers:
+        from pipeline.refresh.dask_cluster import ClusterOptions
         from pipeline.refresh.dask_executor import DaskExecutor
 
-        executor = DaskExecutor(workers=recipe.refresh.workers)
+        executor = DaskExecutor(ClusterOptions(workers=recipe.refresh.workers))
     return execute(
-        plan, executor, opened=parts.train_data, built=built, progress=progress, stop=stop
+        plan,
+        executor,
+        opened=parts.train_data,
+        built=built,
+        progress=lambda state: progress(state.rows_done, state.rows_total),
+        stop=stop,
     )

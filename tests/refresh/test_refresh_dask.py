@@ -7,6 +7,7 @@ from distributed import Client, LocalCluster
 
 from loaders.errors import ImageReadError
 from pipeline.errors import RefreshError
+from pipeline.refresh.dask_cluster import ClusterOptions
 from pipeline.refresh.dask_executor import DaskExecutor
 from pipeline.refresh.job import execute
 from pipeline.refresh.plan import RefreshOptions, RefreshPlan, plan_refresh
@@ -31,8 +32,8 @@ def test_dask_workers_and_the_plain_loop_write_the_same_bytes(
     loop = execute(_plan(folder, tmp_path / "loop"))
     dask = execute(
         _plan(folder, tmp_path / "dask"),
-        DaskExecutor(workers=2),
-        progress=lambda done, _total: seen.append(done),
+        DaskExecutor(ClusterOptions(workers=2)),
+        progress=lambda state: seen.append(state.rows_done),
     )
     assert loop.generation.digest == dask.generation.digest
     assert seen[0] == 0
@@ -52,20 +53,23 @@ def test_errors_of_dask_workers_arrive_as_they_are(
     folder = jpeg_folder()
     (folder / "emu" / "07.jpg").write_bytes(b"")
     with pytest.raises(ImageReadError, match=r"emu/07\.jpg"):
-        execute(_plan(folder, tmp_path / "c"), DaskExecutor(workers=1))
+        execute(_plan(folder, tmp_path / "c"), DaskExecutor(ClusterOptions(workers=1)))
 
 
 def test_a_cache_in_memory_is_refused(jpeg_folder: Callable[..., Path]) -> None:
     with pytest.raises(RefreshError, match="lives in one process: name a folder"):
-        execute(_plan(jpeg_folder(), "memory://dask"), DaskExecutor(workers=1))
+        execute(_plan(jpeg_folder(), "memory://dask"), DaskExecutor(ClusterOptions(workers=1)))
 
 
 def test_a_scheduler_that_is_not_there_is_named(
     tmp_path: Path, jpeg_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.refresh.dask_executor.CONNECT_TIMEOUT", "1s")
+    monkeypatch.setattr("pipeline.refresh.dask_cluster.CONNECT_SECONDS", 1.0)
     with pytest.raises(RefreshError, match="can't reach the Dask scheduler"):
-        execute(_plan(jpeg_folder(), tmp_path / "c"), DaskExecutor(scheduler="tcp://127.0.0.1:9"))
+        execute(
+            _plan(jpeg_folder(), tmp_path / "c"),
+            DaskExecutor(ClusterOptions(scheduler="tcp://127.0.0.1:9")),
+        )
 
 
 @pytest.mark.parametrize("by", ["address", "file"])
@@ -83,6 +87,6 @@ def test_a_running_cluster_is_used_by_address_or_file(
             if by == "address"
             else {"scheduler_file": str(tmp_path / "scheduler.json")}
         )
-        dask = execute(_plan(folder, tmp_path / "dask"), DaskExecutor(**place))
+        dask = execute(_plan(folder, tmp_path / "dask"), DaskExecutor(ClusterOptions(**place)))
     loop = execute(_plan(folder, tmp_path / "loop"))
     assert dask.generation.digest == loop.generation.digest

