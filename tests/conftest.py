@@ -150,7 +150,7 @@ class TortureLog:
 
     def __init__(self, part: str, room: str = "cache_store") -> None:
         digest = hashlib.sha256()
-        tests = ROOT / "tests" / room
+        tests = ROOT / "tests" / Path(room).name
         for path in sorted([*(ROOT / room).glob("*.py"), *tests.glob("*.py")]):
             digest.update(path.read_bytes())
         folder = ROOT / ".torture"

@@ -61,6 +61,8 @@ class DaskExecutor:
         self._cluster = cluster
         self.num_workers = 0
         self.dashboard: str | None = None
+        self.address: str | None = None
+        """Address of the scheduler, once it is known."""
 
     def run(
         self, plan: RefreshPlan, number: int, blocks: Sequence[Block], stop: StopRequested
@@ -81,7 +83,7 @@ class DaskExecutor:
         job = BlockJob(plan=plan, number=number, token=uuid.uuid4().hex, versions=own_versions())
         device_type = plan.generation.provenance.device_type
         with connect(self._cluster, device_type, stop) as client:
-            self.dashboard = _dashboard(client)
+            self.dashboard, self.address = _dashboard(client), client.scheduler.address
             run = _Run(client, job, embedded=self._cluster.embedded)
             try:
                 run.set_up(stop)
@@ -106,7 +108,8 @@ class _Run:
         self.waiting: dict[str, Block] = {}
         self._killed: Counter[Block] = Counter()
         self.num_workers = 0
-        self._counted = self._last_seen = time.monotonic()
+        self._last_seen = time.monotonic()
+        self._counted = self._last_seen - COUNT_SECONDS
 
     def set_up(self, stop: StopRequested) -> None:
         """Open data and network in all workers; those that join later do it by themselves."""

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from cache_store.errors import CacheNotFoundError
 from cache_store.generation import Generation
 from cache_store.store import SaliencyStore
@@ -236,4 +234,3 @@ def _failed(plan: RefreshPlan, failures: list[BlockFailure]) -> str:
         f"{named}{others}. What is done stays done: mend the cause and run the same command "
         "again, or add --on-error skip to leave images out that can't be read"
     )
-

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -172,7 +171,7 @@ def test_a_stop_frees_the_workers_and_the_job_goes_on_later(
 def test_embedded_workers_share_cores_and_each_owns_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(8)))
     assert worker_environments(None, "cpu").keys() == set(range(8))
-    assert worker_environments(2, "cpu") == dict.fromkeys((0, 1), {"OMP_NUM_THREADS": "4"})
+    assert worker_environments(2, "cpu") == {rank: {"OMP_NUM_THREADS": "4"} for rank in (0, 1)}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     assert worker_environments(None, "cuda") == {
         0: {"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "3"},
@@ -195,42 +194,3 @@ def test_embedded_workers_share_cores_and_each_owns_a_gpu(monkeypatch: pytest.Mo
 def test_impossible_clusters_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RefreshError, match=message):
         ClusterOptions(**options)
-
-
-def test_workers_leave_stop_signals_to_the_client_that_owns_them(
-    tmp_path: Path, jpeg_folder: Callable[..., Path]
-) -> None:
-    # Sent to a worker as a batch system or Ctrl-C sends it to the whole process group.
-    folder = jpeg_folder()
-    loop = execute(_plan(folder, tmp_path / "loop"))
-    sent: list[int] = []
-
-    def send(state: RefreshProgress) -> None:
-        if state.blocks_done == 1 and not sent:
-            sent.extend(_child_pids())
-            for pid in sent:
-                _signal(pid, signal.SIGTERM)
-
-    report = execute(
-        _plan(folder, tmp_path / "dask"),
-        DaskExecutor(ClusterOptions(workers=1)),
-        progress=send,
-    )
-    assert len(sent) == 1
-    assert report.generation.digest == loop.generation.digest
-
-
-def _child_pids() -> list[int]:
-    import psutil
-
-    return [
-        child.pid
-        for child in psutil.Process().children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
-
-
-def _signal(pid: int, signum: signal.Signals) -> None:
-    import os
-
-    os.kill(pid, signum)
