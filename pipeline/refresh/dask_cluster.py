@@ -16,7 +16,7 @@ from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from pipeline.errors import RefreshError, Stopped
-from pipeline.refresh.runner import StopRequested
+from pipeline.refresh.runner import StopRequested, available_cores
 
 CONNECT_SECONDS = 60.0
 """How long to wait for a scheduler that is named."""
@@ -175,7 +175,7 @@ def worker_environments(workers: int | None, device_type: str) -> dict[int, dict
     Raises:
         RefreshError: If there are more workers than GPUs.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     gpus = _visible_gpus() if device_type == "cuda" else []
     count = workers or len(gpus) or cores
     if gpus and count > len(gpus):

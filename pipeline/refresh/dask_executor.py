@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as Concurrent
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -30,7 +31,7 @@ from pipeline.refresh.dask_worker import (
     run_block,
 )
 from pipeline.refresh.plan import RefreshPlan
-from pipeline.refresh.runner import StopRequested
+from pipeline.refresh.runner import StopRequested, available_cores
 
 POLL_SECONDS = 0.25
 """How often a wait for the next result looks whether it should stop."""
@@ -80,7 +81,16 @@ class DaskExecutor:
             )
         if not blocks:
             return
-        job = BlockJob(plan=plan, number=number, token=uuid.uuid4().hex, versions=own_versions())
+        threads = plan.options.decode_threads
+        if threads is None and self._cluster.embedded:
+            # They share this machine's cores.
+            threads = max(1, available_cores() // (self._cluster.workers or available_cores()))
+        job = BlockJob(
+            plan=replace(plan, options=replace(plan.options, decode_threads=threads)),
+            number=number,
+            token=uuid.uuid4().hex,
+            versions=own_versions(),
+        )
         device_type = plan.generation.provenance.device_type
         with connect(self._cluster, device_type, stop) as client:
             self.dashboard, self.address = _dashboard(client), client.scheduler.address

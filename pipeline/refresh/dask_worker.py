@@ -61,7 +61,7 @@ class _Worker:
     def open(self, job: BlockJob) -> _Opened:
         with self._lock:
             if self._opened is None or self._opened.token != job.token:
-                self._opened = None
+                self._close()
                 _check_process(job)
                 writer = GenerationWriter.attach(
                     job.plan.cache, job.number, fsync=job.plan.options.fsync
@@ -72,7 +72,12 @@ class _Worker:
     def close(self, token: str) -> None:
         with self._lock:
             if self._opened is not None and self._opened.token == token:
-                self._opened = None
+                self._close()
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened.runner.close()
+        self._opened = None
 
 
 _worker = _Worker()

@@ -87,12 +87,12 @@ def estimate_refresh(
     # A cache in this process's memory, gone with it: the real one may not exist yet.
     probe = replace(plan, cache=f"memory://probe-{uuid.uuid4().hex}")
     open_or_create(probe, data)
-    runner = BlockRunner(probe, data, built)
     batch = min(plan.generation.provenance.batch_size, len(data))
     middle = (len(data) - batch) // 2
-    seconds = _time_batch(runner, Block(0, 0, batch))
-    if seconds < ENOUGH_SECONDS:
-        seconds = _time_batch(runner, Block(0, middle, middle + batch))
+    with BlockRunner(probe, data, built) as runner:
+        seconds = _time_batch(runner, Block(0, 0, batch))
+        if seconds < ENOUGH_SECONDS:
+            seconds = _time_batch(runner, Block(0, middle, middle + batch))
     speed = batch / seconds
     # Processes share the cores that this one had for itself; each GPU has one process.
     own_gpus = plan.generation.provenance.device_type == "cuda"
