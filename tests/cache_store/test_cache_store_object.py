@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import obstore.store
@@ -14,6 +14,7 @@ import zarr
 
 from cache_store.backend import open_backend
 from cache_store.errors import StoreError
+from cache_store.object_backend import ObjectBackend
 from cache_store.retries import Outcome, classify
 from cache_store.store import SaliencyStore
 from cache_store.zarr_view import ZarrView
@@ -131,6 +132,35 @@ def test_missing_bucket_and_dead_endpoint_are_told_soon(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(StoreError, match="no connection to the store: check AWS_"):
             SaliencyStore.open(s3_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "named"),
+    [
+        ("s3://box/a/b", "S3Store", {"bucket": "box", "disable_bulk_delete": "true"}),
+        ("s3a://box/a/b", "S3Store", {"bucket": "box", "disable_bulk_delete": "true"}),
+        ("gs://box/a/b", "GCSStore", {"bucket": "box"}),
+        ("az://box/a/b", "AzureStore", {"container_name": "box"}),
+        ("abfs://box/a/b", "AzureStore", {"container_name": "box"}),
+        (
+            "abfss://box@account.dfs.core.windows.net/a/b",
+            "AzureStore",
+            {"container_name": "box", "account_name": "account"},
+        ),
+    ],
+)
+def test_url_names_kind_bucket_and_prefix_and_leaves_retries_to_us(
+    monkeypatch: pytest.MonkeyPatch, url: str, kind: str, named: dict[str, str]
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
+    backend = open_backend(url)
+    assert isinstance(backend, ObjectBackend)
+    store: Any = backend._store
+    assert type(store).__name__ == kind
+    assert (dict(store.config), store.prefix) == (named, "a/b")
+    assert store.retry_config is not None
+    assert store.retry_config["max_retries"] == 0
 
 
 CLAIMS = """
