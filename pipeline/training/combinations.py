@@ -21,6 +21,11 @@ def check_combinations(recipe: "Recipe") -> None:
     _check_labels(recipe)
     _check_reweighting(recipe)
     _check_second_stage(recipe)
+    if recipe.evaluate.occlusion and not recipe.data.evaluate:
+        raise RecipeError(
+            "evaluate.occlusion = true needs test images, and data.evaluate = false says to use "
+            "none: change one of them"
+        )
 
 
 def check_data(recipe: "Recipe", class_counts: NDArray[np.int64]) -> None:

@@ -3,7 +3,6 @@
 Legend: B samples of a batch, S side of the network's input.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from loaders.batches import Batch
-from loaders.policy import Event
+from loaders.counters import EpochReport
 from pipeline.errors import Stopped, TrainingError
+from pipeline.training.run_folder import Row
 from pipeline.training.setup import RunParts
 from pipeline.training.stage import Stage
 
@@ -21,52 +21,41 @@ StepProgress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
-class EpochCounts:
-    """Sums over an epoch's batches."""
+class EpochSums:
+    """Sums over an epoch's samples."""
 
     samples: int = 0
     loss: float = 0.0
     right: float = 0.0
-    erased: int = 0
-    mixed: int = 0
-    unguided: int = 0
-    erased_pixels: int = 0
-    seconds: float = 0.0
-    """Wall time of the loop."""
-    seconds_wait: float = 0.0
-    """Part of it spent waiting for the loader."""
 
-    def add(self, batch: Batch, loss: float, right: float) -> None:
-        """Count one batch; `loss` is its mean, `right` its number of hits."""
-        num = len(batch.events)
+    def add(self, num: int, loss: float, right: float) -> None:
+        """Count one batch of `num`; `loss` is its mean, `right` its number of hits."""
         self.samples += num
         self.loss += loss * num
         self.right += right
-        self.erased += int((batch.events == Event.ERASE).sum())
-        self.mixed += int((batch.events == Event.MIXUP).sum())
-        self.unguided += int(batch.unguided.sum())
-        sides = batch.boxes[:, 2:] - batch.boxes[:, :2]
-        self.erased_pixels += int(sides.prod(1).sum())
 
-    def as_row(self, num_pixels: int) -> dict[str, float]:
-        """Return the columns of metrics.csv that an epoch's loop knows."""
+    def as_row(self, seen: EpochReport) -> Row:
+        """Return the columns of metrics.csv that an epoch's loop and its loader know."""
         num = max(1, self.samples)
+        by_group = seen.erased_pixels_by_group
         return {
             "train_loss": self.loss / num,
             "train_top1": self.right / num,
-            "erased": self.erased / num,
-            "mixed": self.mixed / num,
-            "unguided": self.unguided / max(1, self.erased),
-            "erased_pixels": self.erased_pixels / (num * num_pixels),
-            "images_per_second": self.samples / self.seconds if self.seconds else 0.0,
-            "seconds_train": self.seconds,
-            "seconds_wait": self.seconds_wait,
+            "erased": seen.erased / num,
+            "mixed": seen.mixed / num,
+            "unguided": seen.unguided / max(1, seen.erased),
+            "centre_saliency": seen.saliency,
+            "erased_pixels": seen.erased_pixels,
+            **{f"erased_pixels_{group}": share for group, share in by_group.items()},
+            "images_per_second": self.samples / seen.seconds if seen.seconds else 0.0,
+            "seconds_train": seen.seconds,
+            "seconds_wait": seen.seconds_wait,
         }
 
 
 def train_epoch(
     parts: RunParts, stage: Stage, epoch: int, progress: StepProgress, stop: Callable[[], bool]
-) -> EpochCounts:
+) -> Row:
     """Train on every batch of one epoch; stage and loader must be set to that epoch.
 
     Args:
@@ -76,30 +65,27 @@ def train_epoch(
         progress: Called after each step.
         stop: Asked before each step whether to stop.
 
+    Returns:
+        The columns of metrics.csv that come from training.
+
     Raises:
         Stopped: If `stop` said so.
         TrainingError: If the loss is not finite.
     """
-    counts = EpochCounts()
+    sums = EpochSums()
     num_steps = len(stage.loader)
-    begun = time.perf_counter()
-    batches = iter(stage.loader)
-    for step in range(num_steps):
+    for step, batch in enumerate(stage.loader):
         if stop():
             raise Stopped(
                 f"stopped in epoch {epoch}: go on from the last checkpoint with the same command "
                 "and --resume"
             )
-        asked = time.perf_counter()
-        batch = next(batches)
-        counts.seconds_wait += time.perf_counter() - asked
         loss, right = _step(parts, stage, batch, epoch)
         if not torch.isfinite(loss):
             raise TrainingError(_not_finite(parts, batch, epoch, step))
-        counts.add(batch, float(loss), right)
+        sums.add(len(batch.indices), float(loss), right)
         progress(step + 1, num_steps)
-    counts.seconds = time.perf_counter() - begun
-    return counts
+    return sums.as_row(stage.loader.report())
 
 
 def _step(parts: RunParts, stage: Stage, batch: Batch, epoch: int) -> tuple[Tensor, float]:

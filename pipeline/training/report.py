@@ -14,6 +14,7 @@ from pipeline.training.report_classes import class_chart
 from pipeline.training.report_figures import (
     Chart,
     epoch_charts,
+    occlusion_chart,
     pointing_chart,
     tau_chart,
     time_chart,
@@ -187,8 +188,8 @@ def _figure(chart: Chart) -> str:
 
 
 def _curves(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[Chart]:
-    by_tau = tau_chart(summary.get("tau_norm"))
-    return epoch_charts(metrics) + ([] if by_tau is None else [by_tau])
+    others = (tau_chart(summary.get("tau_norm")), occlusion_chart(summary.get("occlusion")))
+    return epoch_charts(metrics) + [chart for chart in others if chart is not None]
 
 
 def _wide(chart: Chart) -> str:

@@ -191,6 +191,27 @@ def tau_chart(tau_norm: Row | None) -> Chart | None:
     )
 
 
+def occlusion_chart(measured: Row | None) -> Chart | None:
+    """Draw accuracy by erased area of the test images; None for a run that did not measure it."""
+    if measured is None:
+        return None
+    figure, axes = _chart()
+    for name, colour in {"salient": RED, "random": GREY, "least": GREEN}.items():
+        axes.plot(measured["shares"], measured[name], color=colour, marker="o", markersize=3,
+                  linewidth=1.4, label=name)  # fmt: skip
+    axes.set_xlabel("erased area", fontsize=9)
+    axes.set_ylabel("top-1", fontsize=9)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    legend(axes, 3)
+    return Chart(
+        title="Accuracy on occluded test images",
+        caption="Images lose their most salient, a random or their least salient area, by Grad-CAM "
+        "of this network and the true label.",
+        picture=svg_picture(figure),
+    )
+
+
 def _chart() -> tuple[Figure, Axes]:
     figure = Figure((4.1, 2.75), layout="constrained", facecolor="white")
     axes = figure.subplots()

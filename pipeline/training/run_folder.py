@@ -18,7 +18,8 @@ from pipeline.training.recipe import Recipe
 METRIC_COLUMNS = (
     "epoch", "stage", "lr", "lam", "generation", "train_loss", "train_top1", "test_loss",
     "test_top1", "test_top5", "test_balanced", "test_ece", "test_many", "test_medium", "test_few",
-    "erased", "mixed", "unguided", "erased_pixels", "images_per_second", "seconds_train",
+    "erased", "mixed", "unguided", "centre_saliency", "erased_pixels", "erased_pixels_many",
+    "erased_pixels_medium", "erased_pixels_few", "images_per_second", "seconds_train",
     "seconds_wait", "seconds_refresh", "seconds_evaluate", "refresh",
 )  # fmt: skip
 """Columns of metrics.csv, one row an epoch."""

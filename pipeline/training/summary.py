@@ -10,6 +10,7 @@ from loaders.batches import NO_GENERATION
 from loaders.class_groups import GROUPS
 from pipeline.refresh.quality import saliency_quality
 from pipeline.training.evaluation import evaluate_run
+from pipeline.training.occlusion import occlusion_lines, occlusion_robustness
 from pipeline.training.report import write_report
 from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.setup import RunParts
@@ -27,6 +28,16 @@ def finish(
         if summary["tau_norm"]["tau"] is not None:
             folder.write_weights(parts.built.module)
     summary |= {**_accuracy(parts), **_times(rows), **_saliency(parts, rows)}
+    if parts.recipe.evaluate.occlusion and parts.test_data is not None:
+        summary["occlusion"] = occlusion_robustness(
+            parts.built,
+            parts.test_data,
+            size=parts.size,
+            device=parts.device,
+            bf16=parts.bf16,
+            target_layer=parts.recipe.network.target_layer,
+            seed=parts.recipe.seed,
+        )
     summary["num_parameters"] = sum(p.numel() for p in parts.built.module.parameters())
     summary["epochs"] = len(rows)
     folder.write_summary(summary)
@@ -62,6 +73,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             f"saliency   pointing game {point['share']:.1%} ({point['lower']:.1%} to "
             f"{point['upper']:.1%}), chance {point['chance']:.1%}"
         )
+    if "occlusion" in summary:
+        lines += occlusion_lines(summary["occlusion"])
     return lines
 
 

@@ -113,7 +113,7 @@ class _Trainer:
         stage.loader.set_epoch(epoch, generation)
         label = f"epoch {epoch} of 0..{parts.recipe.num_epochs - 1}"
         show, stop = self.options.progress(label), self.options.stop
-        counts = train_epoch(parts, stage, epoch, show, stop)
+        trained = train_epoch(parts, stage, epoch, show, stop)
         row: Row = {
             "epoch": epoch,
             "stage": stage.number,
@@ -122,7 +122,7 @@ class _Trainer:
             "generation": generation,
             "seconds_refresh": 0.0,
             "refresh": "",
-            **counts.as_row(parts.size**2),
+            **trained,
             **self._evaluate(),
         }
         self.options.log(f"{label}  {_describe(row)}")
