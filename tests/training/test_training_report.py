@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -98,12 +99,14 @@ def cache(
 ) -> Path:
     """A cache with one generation."""
     plan = make_plan(len(data), size=SIZE)
+    provenance = replace(plan.provenance, fingerprint=data.fingerprint)
+    plan = replace(plan, provenance=provenance)
     store = SaliencyStore.create(
         tmp_path / "maps.zarr",
         sample_ids=data.sample_ids,
         content_ids=data.content_ids,
         labels=data.labels,
-        fingerprint=plan.provenance.fingerprint,
+        fingerprint=data.fingerprint,
         data="toy",
     )
     writer = store.begin(plan)
