@@ -143,7 +143,7 @@ class GenerationWriter:
         Raises:
             CacheFormatError: If maps or probabilities do not fit the plan.
         """
-        self._check_probability(block, probability_B, len(maps_Bhw))
+        rounded_B = _rounded(block, probability_B, len(maps_Bhw))
         data = encode_object(self.spec, block, maps_Bhw)
         key = self.spec.object_key(block)
         if not self.backend.create(key, data):
@@ -154,7 +154,7 @@ class GenerationWriter:
             block=block,
             length=len(data),
             sha256=sha256(data),
-            probability=probability_B.astype(np.float16),
+            probability=rounded_B,
             num_flat=int(np.count_nonzero(gains_B == 0)),
             skipped=skipped,
         )
@@ -202,19 +202,23 @@ class GenerationWriter:
         self.backend.write(key, data)
         return data, maps_Bhw
 
-    def _check_probability(
-        self, block: int, probability_B: NDArray[np.floating[Any]], num_rows: int
-    ) -> None:
-        if probability_B.shape != (num_rows,) or probability_B.dtype.kind != "f":
-            raise CacheFormatError(
-                f"probability of block {block} must be ({num_rows},) floating, "
-                f"got {probability_B.shape} {probability_B.dtype}"
-            )
-        if not ((probability_B >= 0) & (probability_B <= 1)).all():
-            raise CacheFormatError(
-                f"probability of block {block} must be in [0, 1], "
-                f"got {probability_B.min()} to {probability_B.max()}"
-            )
+
+def _rounded(
+    block: int, probability_B: NDArray[np.floating[Any]], num_rows: int
+) -> NDArray[np.float16]:
+    if probability_B.shape != (num_rows,) or probability_B.dtype.kind != "f":
+        raise CacheFormatError(
+            f"probability of block {block} must be ({num_rows},) floating, "
+            f"got {probability_B.shape} {probability_B.dtype}"
+        )
+    # Rounded first: a softmax can come out as 1.0000001.
+    rounded_B = probability_B.astype(np.float16)
+    if not ((rounded_B >= 0) & (rounded_B <= 1)).all():
+        raise CacheFormatError(
+            f"probability of block {block} must be in [0, 1], "
+            f"got {probability_B.min()} to {probability_B.max()}"
+        )
+    return rounded_B
 
 
 def read_plan(backend: Backend, number: int) -> dict[str, Any]:
