@@ -1,6 +1,5 @@
 """`scae watch`: follow a run and keep its maps fresh."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -9,8 +8,10 @@ import click
 from click.core import ParameterSource
 
 from cli.cache_options import optional_data_options
+from cli.cluster_options import cluster_options, make_executor
 from cli.commands import UserErrorCommand, data_source, key_values
-from cli.refresh import _executor
+from cli.method_options import METHOD_OPTIONS, method_options
+from cli.refresh_progress import EventLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 LOOP_NEEDS = ("data", "cache", "epochs")
 """What only options can tell where there is no recipe."""
 LOOP_OPTIONS = (
-    "data", "split", "imbalance", "subset_seed", "classes", "root", "download", "deep",
-    "network_option", "target_layer", "size", "batch_size", "precision", "on_error", "epochs",
-    "interval", "lambda_max", "pattern",
+    *METHOD_OPTIONS, "data", "split", "imbalance", "subset_seed", "classes", "root", "download",
+    "deep", "network_option", "size", "batch_size", "on_error", "epochs", "interval", "lambda_max",
+    "pattern",
 )  # fmt: skip
 """What a recipe tells otherwise."""
 
@@ -61,9 +62,7 @@ LOOP_OPTIONS = (
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: the recipe's]"
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Run on a Dask cluster of N processes.")
-@click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster at tcp://host:port.")
-@click.option("--scheduler-file", type=click.Path(exists=True), help="The same, by its file.")
+@cluster_options
 @click.option(
     "--log-json",
     type=click.File("a", lazy=False),
@@ -73,10 +72,9 @@ LOOP_OPTIONS = (
 @click.option("--network", metavar="NAME", help="Follow a training loop of your own: its network.")
 @optional_data_options
 @click.option("--network-option", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
-@click.option("--target-layer", metavar="NAME", help="Layer to explain. [default: found by itself]")
+@method_options
 @click.option("--size", type=click.IntRange(min=1), help="Side that images are squashed to.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--on-error", type=click.Choice(["raise", "skip"]), default="raise")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of that loop in all.")
 @click.option("--interval", type=click.IntRange(min=1), default=4, show_default=True)
@@ -119,7 +117,7 @@ def watch_command(**options: Any) -> None:  # noqa: ANN401  # click hands over w
                 state=options["state"] or run / "watch",
                 log=_Lines(options["log_json"]),
                 pattern=options["pattern"],
-                executor=_executor(options),
+                executor=make_executor(options),
                 keep=options["keep"],
                 grace_seconds=options["grace"],
                 poll_seconds=options["poll_seconds"],
@@ -166,7 +164,7 @@ def _follow_loop(options: dict[str, Any]) -> "Callable[[], Followed | None]":
     def follow() -> Followed:
         source = data_source(options)
         opened = source.open()
-        names = ("target_layer", "size", "batch_size", "precision", "on_error")
+        names = (*METHOD_OPTIONS, "size", "batch_size", "on_error")
         return Followed(
             data=source,
             opened=opened,
@@ -192,14 +190,11 @@ class _Lines:
     """Prints each step with its time, and appends it to a JSON log."""
 
     def __init__(self, file: IO[str] | None) -> None:
-        self._file = file
+        self._events = EventLog(file)
+        # JSON lines on standard output have it for themselves.
+        self._prints = file is None or file.name != "<stdout>"
 
     def __call__(self, event: str, text: str, **fields: Any) -> None:  # noqa: ANN401  # JSON values
-        now = datetime.now(UTC)
-        if self._file is None or self._file.name != "<stdout>":
-            click.echo(f"{now.isoformat(timespec='seconds')} {text}")
-        if self._file is not None:
-            moment = now.isoformat(timespec="milliseconds")
-            line = {"time": moment, "event": event, "text": text, **fields}
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+        if self._prints:
+            click.echo(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
+        self._events.write(event, text=text, **fields)

@@ -1,6 +1,5 @@
 """What a watcher does with one checkpoint, and what it asks of the cache."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from cache_store.store import SaliencyStore
 from pipeline.errors import RefreshError
 from pipeline.refresh.job import RefreshReport, execute
 from pipeline.refresh.plan import RefreshPlan, plan_refresh
+from pipeline.refresh.progress import RefreshProgress
 from pipeline.refresh.sources import NetworkSource
 from pipeline.refresh.summary import refresh_summary
 from pipeline.refresh.watch_checkpoints import Checkpoint
@@ -81,12 +81,15 @@ def refresh_from(
     earlier = _earlier_of_plan(plan)
     if earlier is not None:
         return RefreshReport(generation=earlier, reused=True, num_rows_found=0, seconds=0.0)
-    begun = time.monotonic()
+    dashboard = None
 
-    def progress(done: int, total: int) -> None:
-        seconds = time.monotonic() - begun
-        status.images_done, status.images_total = done, total
-        status.images_per_second = round(done / seconds, 1) if seconds else None
+    def progress(state: RefreshProgress) -> None:
+        nonlocal dashboard
+        status.images_done, status.images_total = state.rows_done, state.rows_total
+        status.images_per_second = round(state.images_per_second, 1)
+        if state.dashboard != dashboard:
+            dashboard = state.dashboard
+            options.log("dashboard", f"dashboard of the cluster: {dashboard}", dashboard=dashboard)
 
     return execute(
         plan,
