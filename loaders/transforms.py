@@ -16,12 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import tv_tensors
 
+from loaders.batch_memory import new_images
 from loaders.errors import DataError
 from loaders.geometry import CropFlip, CropParams, ResizedCropFlip, Whole
 from loaders.image_data import ArrayData, ImageData
 from loaders.randomness import KeyedStream
 from loaders.view import View
 from loaders.view_batch import ViewBatch
+
+DECODED_TOGETHER = 16
+"""Whole images in memory at a time: a batch of large photographs would take gigabytes."""
+
+CACHED_BYTES = 64 * 1024
+"""Pixels normalised at a time: with their floats, four times as large, they fit into the cache."""
 
 SEED_RANGE = float(2**53)
 """A uniform number in [0, 1) times this is a seed for torch's generator."""
@@ -70,12 +77,21 @@ class StandardTransform:
             params = self.geometry.draw(len(indices_B), stream, shape)
             pixels_BSSC = self.geometry.apply_arrays(images_BHWC, params)
             return self._normalised(pixels_BSSC), self.geometry.views(params, shape)
-        images = [data.read(int(index)) for index in indices_B]
-        pixels, views = self._one_by_one(images, stream)
-        return self._normalised(np.stack(pixels)), views
+        output = new_images((len(indices_B), 3, self.size, self.size))
+        parts: list[ViewBatch] = []
+        first_size: Sequence[int] | None = None
+        for start in range(0, len(indices_B), DECODED_TOGETHER):
+            slots = np.arange(start, min(start + DECODED_TOGETHER, len(indices_B)))
+            images = [data.read(int(index)) for index in indices_B[slots]]
+            first_size = first_size or images[0].shape[:2]
+            pixels, views = self._one_by_one(images, stream.take(slots), first_size)
+            for slot, image in zip(slots.tolist(), pixels, strict=True):
+                self._normalise(image[None], output[slot : slot + 1])
+            parts.append(views)
+        return output, _joined(parts, self.size)
 
     def _one_by_one(
-        self, images: list[NDArray[np.uint8]], stream: KeyedStream
+        self, images: list[NDArray[np.uint8]], stream: KeyedStream, first_size: Sequence[int]
     ) -> tuple[list[NDArray[np.uint8]], ViewBatch]:
         geometry, num = self.geometry, len(images)
         if isinstance(geometry, Whole):
@@ -86,22 +102,32 @@ class StandardTransform:
             params = geometry.draw(sizes_B2, stream)
             views = geometry.views(params, sizes_B2)
         else:
-            height, width = _one_size(sizes_B2)
+            height, width = _one_size(sizes_B2, first_size)
             params = geometry.draw(num, stream, (height, width))
             views = geometry.views(params, (height, width))
         pixels = [geometry.apply_image(image, params, row) for row, image in enumerate(images)]
         return pixels, views
 
     def _normalised(self, pixels_BSSC: NDArray[np.uint8]) -> Tensor:
-        # One multiplication and one addition a value, written straight into channels-first order.
-        scale = 1 / (255 * np.asarray(self.std, np.float32))
-        shift = -np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
-        num, height, width, channels = pixels_BSSC.shape
-        output = np.empty((num, channels, height, width), np.float32)
-        for channel in range(channels):
-            np.multiply(pixels_BSSC[..., channel], scale[channel], out=output[:, channel])
-            output[:, channel] += shift[channel]
-        return torch.from_numpy(output)
+        num, side = len(pixels_BSSC), self.size
+        output = new_images((num, pixels_BSSC.shape[3], side, side))
+        step = max(1, CACHED_BYTES // max(1, pixels_BSSC[:1].nbytes))
+        for start in range(0, num, step):
+            part = slice(start, start + step)
+            self._normalise(pixels_BSSC[part], output[part])
+        return output
+
+    def _normalise(self, pixels_BSSC: NDArray[np.uint8], output: Tensor) -> None:
+        """Write (pixels / 255 - mean) / std into `output` (B, 3, S, S).
+
+        Bytes change places before they become floats, and then there is one multiplication and one
+        addition a value, all in the processor's cache: four times as fast as value by value.
+        """
+        std = torch.tensor(self.std, dtype=torch.float32)
+        scale = (1 / (255 * std)).reshape(-1, 1, 1)
+        shift = (-torch.tensor(self.mean, dtype=torch.float32) / std).reshape(-1, 1, 1)
+        planes = np.ascontiguousarray(pixels_BSSC.transpose(0, 3, 1, 2))
+        output.copy_(torch.from_numpy(planes)).mul_(scale).add_(shift)
 
 
 class FollowedTransform:
@@ -146,11 +172,20 @@ class FollowedTransform:
         return plain
 
 
-def _one_size(sizes_B2: NDArray[np.int64]) -> Sequence[int]:
-    if (sizes_B2 != sizes_B2[0]).any():
+def _one_size(sizes_B2: NDArray[np.int64], first_size: Sequence[int]) -> Sequence[int]:
+    if (sizes_B2 != first_size).any():
         raise DataError(
             "crop with padding takes images of one size, got "
-            f"{tuple(sizes_B2[0].tolist())} and others: use the resized crop"
+            f"{tuple(first_size)} and others: use the resized crop"
         )
-    first: list[int] = sizes_B2[0].tolist()
-    return first
+    return first_size
+
+
+def _joined(parts: list[ViewBatch], side: int) -> ViewBatch:
+    if not parts:
+        return ViewBatch.whole(0, (side, side))
+    return ViewBatch(
+        matrices=np.concatenate([part.matrices for part in parts]),
+        half_planes=np.concatenate([part.half_planes for part in parts]),
+        size=parts[0].size,
+    )
