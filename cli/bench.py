@@ -6,6 +6,7 @@ from cli.lazy_group import LazyGroup
 
 COMMANDS = {
     "refresh": ("cli.bench_refresh", "bench_refresh_command", "Maps a second beside rivals."),
+    "loader": ("cli.bench_loader", "bench_loader_command", "Training batches beside rivals."),
 }
 """Command -> its module, its function, and its line in the list of commands."""
 

@@ -3,13 +3,18 @@
 Legend: B samples of a batch, K classes, S side of the network's input.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+BY_VALUE_BYTES = 1 << 16
+"""Up to this size a worker sends a tensor's bytes; larger ones go through shared memory, which
+costs a file, its mapping and a message a tensor."""
 
 NO_GENERATION = 0
 """Generation number that stands for 'no maps yet': centres are drawn uniformly."""
@@ -53,6 +58,11 @@ class Batch:
     saliency: Tensor
     """(B,) float32 in [0, 1], A_hat at the rectangle's centre; nan where no map placed one."""
 
+    def __reduce__(self) -> tuple[Callable[..., "Batch"], tuple[dict[str, Any]]]:
+        return _unpacked, (
+            {field.name: _packed(getattr(self, field.name)) for field in fields(self)},
+        )
+
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.images, self.labels))
 
@@ -76,3 +86,17 @@ class Batch:
             unguided=self.unguided,
             saliency=self.saliency,
         )
+
+
+def _packed(tensor: Tensor) -> Tensor | NDArray[Any]:
+    small = tensor.device.type == "cpu" and tensor.nbytes <= BY_VALUE_BYTES
+    return tensor.numpy() if small else tensor
+
+
+def _unpacked(packed: dict[str, Any]) -> Batch:
+    return Batch(
+        **{
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in packed.items()
+        }
+    )
