@@ -166,7 +166,11 @@ def publish_maps() -> Publish:
     """Publish given maps for a data set."""
 
     def publish(
-        data: ArrayData, cache: str | Path, maps: NDArray[np.uint8], epoch: int = 0
+        data: ArrayData,
+        cache: str | Path,
+        maps: NDArray[np.uint8],
+        epoch: int = 0,
+        block_rows: int = 16,
     ) -> Generation:
         store = SaliencyStore.create(
             cache,
@@ -198,7 +202,7 @@ def publish_maps() -> Publish:
             provenance=provenance,
             num_samples=len(data),
             map_shape=(maps.shape[1], maps.shape[2]),
-            block_rows=16,
+            block_rows=block_rows,
             chunk_rows=8,
         )
         writer = store.begin(plan)

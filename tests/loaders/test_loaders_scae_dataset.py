@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
@@ -15,6 +16,7 @@ from cache_store.errors import CacheMismatchError, CacheNotFoundError
 from loaders.batches import BatchKey
 from loaders.build import build_loader
 from loaders.errors import DataError, OptionError
+from loaders.folder_data import FolderData
 from loaders.followed_transform import build_transform
 from loaders.geometry import CropFlip, ResizedCropFlip, Whole
 from loaders.image_data import ArrayData
@@ -381,3 +383,67 @@ def test_an_epoch_beyond_the_schedule_is_refused(toy_images: Toy) -> None:
     loader = build_loader(data, WHOLE, policy=_policy(data))
     with pytest.raises(OptionError, match=re.escape("epoch must be in [0, 4), got 4")):
         loader.set_epoch(4)
+
+
+@pytest.mark.parametrize("geometry", [CropFlip(16), ResizedCropFlip(12), Whole(16)], ids=repr)
+def test_files_and_memory_give_the_same_bytes_and_boxes(
+    tmp_path: Path, toy_images: Toy, publish_maps: Publish, geometry: CropFlip
+) -> None:
+    """More images than are decoded together, so that a batch is made in parts."""
+    data = toy_images()
+    for row in range(len(data)):
+        folder = tmp_path / "data" / data.class_names[data.labels[row]]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(data.images[row]).save(folder / f"{row:02d}.png")
+    files = FolderData(tmp_path / "data")
+    memory = files.load()
+    publish_maps(memory, tmp_path / "c", _corner_maps(40))
+    transform = StandardTransform(geometry=geometry, mean=MEAN, std=STD)
+    policy = _policy(data, p_min=0.5, p_max=0.5, lambda_max=50.0, curriculum=False)
+    key = _key([*range(39, -1, -1), 5], epoch=1, generation=1)
+    first, second = (
+        ScaeDataset(source, tmp_path / "c", policy, transform).batch(key)
+        for source in (files, memory)
+    )
+    for name in ("images", "labels", "events", "boxes", "unguided"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    assert len(first.events.unique()) >= 2
+
+
+def test_a_folder_can_be_held_in_memory(tmp_path: Path, toy_images: Toy) -> None:
+    data = toy_images()
+    for row in range(4):
+        folder = tmp_path / data.class_names[data.labels[row]]
+        folder.mkdir()
+        Image.fromarray(data.images[row]).save(folder / "0.png")
+    loader = build_loader(FolderData(tmp_path), WHOLE, in_memory=True)
+    assert isinstance(loader.dataset.data, ArrayData)
+    wrapped = build_loader(_Pairs(data), WHOLE, in_memory=True, sampler="sequential")
+    plain = build_loader(_Pairs(data), WHOLE, sampler="sequential")
+    assert isinstance(wrapped.dataset.data, ArrayData)
+    assert wrapped.dataset.data.fingerprint == plain.dataset.data.fingerprint
+    for one, other in zip(wrapped, plain, strict=True):
+        assert torch.equal(one.images, other.images)
+    Image.fromarray(data.images[0][:8]).save(tmp_path / "a" / "1.png")
+    with pytest.raises(DataError, match="must have one size to be held in memory"):
+        build_loader(FolderData(tmp_path), WHOLE, in_memory=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"num_workers": -1}, "num_workers must be at least 0 .* got -1", id="workers"),
+        pytest.param({"prefetch_factor": 0}, "prefetch_factor at least 1, got 0 and 0", id="none"),
+        pytest.param({"rank": 1}, "must be given together, got rank=1 world_size=None", id="rank"),
+        pytest.param(
+            {"start_method": "thread", "num_workers": 1},
+            "start_method must be one of fork, spawn, forkserver, got 'thread'",
+            id="start",
+        ),
+    ],
+)
+def test_loader_options_outside_their_range_are_refused(
+    toy_images: Toy, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        build_loader(toy_images(), WHOLE, **options)  # type: ignore[arg-type]
