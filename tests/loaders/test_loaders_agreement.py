@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch.distributed
-import torch.multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
 from cache_store.errors import CacheNotFoundError
 from loaders.agreement import from_rank_zero
@@ -55,7 +55,7 @@ def test_ranks_follow_rank_zero_to_a_new_generation(
 ) -> None:
     make_loader()  # publishes generations 1 and 2
     arguments = (str(tmp_path), str(tmp_path / "loader-cache"), mixed_data)
-    torch.multiprocessing.start_processes(_rank, arguments, nprocs=2, start_method="fork")
+    start_processes(_rank, arguments, nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
 
 
 def test_an_answer_of_rank_zero_may_be_zero(tmp_path: Path) -> None:

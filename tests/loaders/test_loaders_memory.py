@@ -95,7 +95,7 @@ def test_no_named_shared_memory_stays(
     loader = make_loader(num_workers=2, start_method="fork", batch_size=46, generation=0)
     monkeypatch.setattr("loaders.batches.BY_VALUE_BYTES", 0)
     kept = list(loader)
-    assert kept[0].images.is_shared()
+    assert kept[0].images.is_shared()  # type: ignore[no-untyped-call]
     processes = {os.getpid(), *(child.pid for child in multiprocessing.active_children())}
     names = [path.name for path in Path("/dev/shm").iterdir()]
     assert not [name for name in names if any(str(number) in name for number in processes)]

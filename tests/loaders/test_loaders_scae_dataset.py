@@ -407,7 +407,7 @@ def test_files_and_memory_give_the_same_bytes_and_boxes(
     )
     for name in ("images", "labels", "events", "boxes", "unguided"):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
-    assert len(first.events.unique()) >= 2
+    assert len(set(first.events.tolist())) >= 2
 
 
 def test_a_folder_can_be_held_in_memory(tmp_path: Path, toy_images: Toy) -> None:
