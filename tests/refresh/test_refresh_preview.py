@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,12 +59,14 @@ def make_cache(
 ) -> Callable[..., SaliencyStore]:
     def make(url: Path, data: ImageData, *, publish: bool = True) -> SaliencyStore:
         plan = make_plan(len(data), size=SIZE)
+        provenance = replace(plan.provenance, fingerprint=data.fingerprint)
+        plan = replace(plan, provenance=provenance)
         store = SaliencyStore.create(
             url,
             sample_ids=data.sample_ids,
             content_ids=data.content_ids,
             labels=data.labels,
-            fingerprint=plan.provenance.fingerprint,
+            fingerprint=data.fingerprint,
             data=data.name,
         )
         if publish:
