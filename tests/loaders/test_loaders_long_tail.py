@@ -72,10 +72,18 @@ def _restated(labels: list[int], counts: list[int], seed: int) -> list[int]:
         np.random.set_state(state)  # noqa: NPY002
 
 
-@pytest.mark.parametrize("seed", [0, 7])
-def test_rows_are_those_of_the_published_subset(seed: int) -> None:
-    labels = np.random.default_rng(5).permutation(np.repeat(np.arange(10), 200)).tolist()
-    counts = [int(200 * 0.02 ** (k / 9)) for k in range(10)]
+@pytest.mark.parametrize(
+    ("num_classes", "n_max", "seed"),
+    [
+        pytest.param(10, 200, 0, id="seed-0"),
+        pytest.param(10, 200, 7, id="seed-7"),
+        pytest.param(100, 500, 0, id="the-size-of-cifar100"),
+    ],
+)
+def test_rows_are_those_of_the_published_subset(num_classes: int, n_max: int, seed: int) -> None:
+    every = np.repeat(np.arange(num_classes), n_max)
+    labels = np.random.default_rng(5).permutation(every).tolist()
+    counts = [int(n_max * 0.02 ** (k / (num_classes - 1))) for k in range(num_classes)]
     assert long_tail_rows(labels, 50, seed).tolist() == _restated(labels, counts, seed)
 
 
