@@ -27,7 +27,7 @@ def build_transform(
         pipeline: From whole uint8 images to float images of size x size pixels.
         size: Side of the output in pixels.
         trusted: Classes, exactly these, that you vouch for: each leaves every pixel in its place.
-            They are called with the image alone.
+            They are called with the image alone, and draw from torch's generator if they draw.
 
     Raises:
         GeometryError: If a step is neither known to be followed nor known to be photometric.

@@ -236,3 +236,14 @@ def test_transforms_travel_to_spawned_workers() -> None:
     same, same_views = again.load(data(), np.arange(6), stream(6))
     assert torch.equal(images, same)
     np.testing.assert_array_equal(views.matrices, same_views.matrices)
+
+
+def test_only_the_cpu_generator_is_seeded_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    # torch.manual_seed seeds GPUs too, and nothing would put those back.
+    def seeds_all(seed: int) -> None:
+        raise AssertionError(seed)
+
+    monkeypatch.setattr(torch, "manual_seed", seeds_all)
+    state = torch.get_rng_state()
+    load(v2.Compose([v2.RandomCrop(16), TO_FLOAT]), size=16)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,186 @@
+"""What view, centre and erasing add to loading a JPEG, beside torchvision's own erasing.
+
+Run: .venv/bin/python -P benchmarks/jpeg_overhead.py FOLDER  (class folders of photographs)
+
+CPU time of one thread, every sample erased. Two pipelines, each alone, with v2.RandomErasing(p=1)
+and with SCAE through `ScaeDataset` and a real cache: the standard one (keyed draws, a batch at a
+time) and torchvision's v2 through `build_transform`. Rounds are interleaved, in changing order; a
+difference is taken within its round. All ways of a pipeline load the same crops.
+"""
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from loaders.batches import BatchKey
+from loaders.followed_transform import build_transform
+from loaders.geometry import ResizedCropFlip
+from loaders.image_data import ImageData
+from loaders.named_data import open_data
+from loaders.policy import ScaePolicy
+from loaders.randomness import KeyedStream
+from loaders.scae_dataset import ScaeDataset
+from loaders.transforms import SEED_RANGE, StandardTransform, Transform
+from pipeline import refresh_from_network
+from pipeline.refresh.sources import NetworkSource
+
+SIZE, MEAN, STD = 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+EPOCH = 99
+Call = Callable[[], object]
+
+
+def pipeline(*more: torch.nn.Module) -> v2.Compose:
+    """Return ImageNet's training pipeline in torchvision's terms."""
+    steps = [v2.RandomResizedCrop(SIZE), v2.RandomHorizontalFlip()]
+    return v2.Compose(
+        [*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD), *more]
+    )
+
+
+def key(num: int) -> BatchKey:
+    """Return the key of the first images in order, in the last epoch: lambda is 2."""
+    rows = np.arange(num)
+    return BatchKey(epoch=EPOCH, generation=1, step=0, indices=rows, draws=0 * rows)
+
+
+def stream(num: int) -> KeyedStream:
+    """Return the stream that `ScaeDataset` gives to a transform."""
+    rows = np.arange(num)
+    return KeyedStream(0, EPOCH, rows, 0 * rows, "geometry")
+
+
+def plain_v2(data: ImageData, num: int, *more: torch.nn.Module) -> Call:
+    """Return a call that loads a batch through torchvision alone, seeded as ours."""
+    steps = pipeline(*more)
+
+    def load() -> Tensor:
+        images = []
+        for row, value in enumerate(stream(num).random((num, 1))[:, 0]):
+            torch.default_generator.manual_seed(int(value * SEED_RANGE))
+            pixels = torch.from_numpy(data.read(row)).permute(2, 0, 1)
+            images.append(steps(tv_tensors.Image(pixels)).as_subclass(Tensor))
+        return torch.stack(images)
+
+    return load
+
+
+def plain_standard(data: ImageData, num: int, *more: torch.nn.Module) -> Call:
+    """Return a call that decodes, crops, flips and normalises a batch, without any view."""
+    geometry = ResizedCropFlip(SIZE)
+    transform = StandardTransform(geometry=geometry, mean=MEAN, std=STD)
+
+    def load() -> Tensor:
+        images = [data.read(row) for row in range(num)]
+        sizes = np.array([image.shape[:2] for image in images], np.int64)
+        params = geometry.draw(sizes, stream(num))
+        pixels = [geometry.apply_image(image, params, row) for row, image in enumerate(images)]
+        batch = transform._normalised(np.stack(pixels))
+        for step in more:
+            for row in range(num):
+                batch[row] = step(batch[row])
+        return batch
+
+    return load
+
+
+def scae(data: ImageData, num: int, cache: str, transform: Transform, policy: ScaePolicy) -> Call:
+    """Return a call that loads a batch as training does."""
+    dataset = ScaeDataset(data, cache, policy, transform, generation=1)
+    return lambda: dataset.batch(key(num))
+
+
+def cpu_seconds(call: Call) -> float:
+    """Time one call."""
+    begun = time.thread_time()
+    call()
+    return time.thread_time() - begun
+
+
+def make_ways(data: ImageData, num: int, cache: str) -> dict[str, dict[str, Call]]:
+    """Return for each pipeline its three ways."""
+    policy = ScaePolicy(
+        num_epochs=EPOCH + 1, class_counts=data.class_counts.tolist(), class_aware=False, p_max=1.0
+    )
+    standard = StandardTransform(geometry=ResizedCropFlip(SIZE), mean=MEAN, std=STD)
+    followed = build_transform(pipeline(), size=SIZE)
+    erasing = v2.RandomErasing(p=1.0)
+    return {
+        "StandardTransform": {
+            "alone": plain_standard(data, num),
+            "with v2.RandomErasing": plain_standard(data, num, erasing),
+            "with SCAE": scae(data, num, cache, standard, policy),
+        },
+        "torchvision v2, build_transform": {
+            "alone": plain_v2(data, num),
+            "with v2.RandomErasing": plain_v2(data, num, erasing),
+            "with SCAE": scae(data, num, cache, followed, policy),
+        },
+    }
+
+
+def report(name: str, times: dict[str, list[float]]) -> None:
+    """Print one pipeline's table, us a sample."""
+    print(f"\n| {name} | us a sample | quartiles | added us | added share |")
+    print("| --- | --- | --- | --- | --- |")
+    alone = times["alone"]
+    for way, values in times.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        line = f"| {way} | {middle:.0f} | {low:.0f} to {high:.0f} |"
+        if way != "alone":
+            added = [a - b for a, b in zip(values, alone, strict=True)]
+            shares = [a / b for a, b in zip(added, alone, strict=True)]
+            first, half, last = statistics.quantiles(added, n=4)
+            line += f" {half:.0f} ({first:.0f} to {last:.0f}) |"
+            line += f" {statistics.median(shares) * 100:.1f} % |"
+        print(line)
+
+
+def main() -> None:
+    """Print a table for each pipeline."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    whole = open_data(arguments.folder)
+    num = min(arguments.images, len(whole))
+    data = whole.subset(np.arange(num))
+    print(f"{num} photographs at {SIZE}x{SIZE}, CPU time of one thread, {arguments.rounds} rounds")
+    print(
+        f"python {platform.python_version()}, torch {version('torch')}, "
+        f"torchvision {version('torchvision')}, simplejpeg {version('simplejpeg')}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        cache = f"{folder}/maps.zarr"
+        network = NetworkSource(name="torchvision:resnet18", num_classes=data.num_classes)
+        built = network.build().module
+        refresh_from_network(built, data, cache, size=SIZE, mean=MEAN, std=STD)
+        pipelines = make_ways(data, num, cache)
+        times: dict[str, dict[str, list[float]]] = {
+            name: {way: [] for way in ways} for name, ways in pipelines.items()
+        }
+        for number in range(arguments.rounds + 1):
+            for name, ways in pipelines.items():
+                # Each way comes first, second and third equally often.
+                order = [*ways.items()][number % 3 :] + [*ways.items()][: number % 3]
+                for way, call in order:
+                    value = cpu_seconds(call) / num * 1e6
+                    if number:  # the first round warms up
+                        times[name][way].append(value)
+    for name, ways_times in times.items():
+        report(name, ways_times)
+
+
+if __name__ == "__main__":
+    main()
