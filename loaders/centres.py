@@ -23,9 +23,10 @@ __all__ = ["exact_gains", "look_up", "sample_centres"]
 
 # B rows, h w native cells, H W output pixels, K tries of a row, Q pending rows.
 
-ROUNDS = (4, 12, 48, 192)
-"""Pixels tried in turn, each time for the rows still pending. A row that none of the 256 serves is
-inverted exactly, which bounds the time for any lambda and map: one try costs a thousandth of it."""
+ROUNDS = (6, 26, 224, 768)
+"""Pixels tried in turn, each time for the rows still pending. A row that none of the 1,024 serves
+is inverted exactly, which bounds the time for any lambda and map: that costs as much as about 2,000
+tries, through a turned view 20,000."""
 
 DENSE_PIXELS = 1 << 18
 """Pixels inverted at the same time: few enough for a processor's cache."""

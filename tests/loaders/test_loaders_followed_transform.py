@@ -1,6 +1,8 @@
 """Pipelines of users: followed, or refused by name."""
 
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -247,3 +249,19 @@ def test_only_the_cpu_generator_is_seeded_and_put_back(monkeypatch: pytest.Monke
     state = torch.get_rng_state()
     load(v2.Compose([v2.RandomCrop(16), TO_FLOAT]), size=16)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_page_on_transforms_names_each_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "transforms.md").read_text()
+    headings = {
+        "**Followed**": FOLLOWS,
+        "**Followed by classes of our own**": AUGMENTS,
+        "**Looked into**": CONTAINERS,
+        "**Photometric**": PHOTOMETRIC | REPLACED,
+        "**Refused**": frozenset(REFUSED),
+    }
+    for heading, classes in headings.items():
+        paragraph = page.split(heading)[1].split("\n\n")[0]
+        words = set(re.findall(r"\w+", paragraph))
+        missing = {cls.__name__ for cls in classes} - words
+        assert not missing, f"docs/transforms.md, {heading}: {sorted(missing)}"
