@@ -52,6 +52,11 @@ class ScaeLoader:
         """Generation that the loader is set to, 0 for none."""
         return self.dataset.now[1]
 
+    @property
+    def finished(self) -> bool:
+        """Whether the whole epoch has been delivered."""
+        return self._position == int(self.batches.bounds[-1])
+
     def set_epoch(self, epoch: int, generation: int | None = None) -> int:
         """Choose what the next iteration delivers: the whole epoch.
 
@@ -138,18 +143,15 @@ class ScaeLoader:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        first = self.batches.start_step
+        # All of this happens when the first batch is asked for: frameworks make the iterator
+        # before they announce the epoch.
+        given_back = time.perf_counter()
+        step = self.batches.start_step
         batches = iter(self._loader)  # has taken the sampler's place: the next one begins anew
         self._go_to(0)
-        self._position = int(self.batches.bounds[first])
+        self._position = int(self.batches.bounds[step])
         self._loaded = False
-        self._counters = EpochCounters(self.dataset.data, *self.dataset.now)
-        return self._delivered(batches, first, self._counters)
-
-    def _delivered(
-        self, batches: Iterator[Batch], step: int, counters: EpochCounters
-    ) -> Iterator[Batch]:
-        given_back = time.perf_counter()
+        counters = self._counters = EpochCounters(self.dataset.data, *self.dataset.now)
         while True:
             begun = time.perf_counter()
             batch = next(batches, None)
