@@ -188,7 +188,8 @@ def _map_lines(report: RefreshReport, figures: MapFigures) -> list[str]:
     lines = ["no map is flat"]
     if report.num_flat:
         share = report.num_flat / len(report.generation)
-        lines = [f"{report.num_flat} maps ({share:.1%}) are flat: centres are drawn uniformly"]
+        word = "map" if report.num_flat == 1 else "maps"
+        lines = [f"{report.num_flat} flat {word} ({share:.1%}): centres are drawn uniformly"]
     if figures.entropy is not None:
         measured = _of(figures.num_measured, len(report.generation))
         lines.append(

@@ -143,7 +143,9 @@ class _Watcher:
         try:
             self._work_on(pinned)
         except NetworkError as error:
-            return self._ledger.doubt(checkpoint, error)
+            # People know the trainer's name of the file, not the pin's.
+            pin, name = str(pinned.path.absolute()), str(checkpoint.path)
+            return self._ledger.doubt(checkpoint, str(error).replace(pin, name))
         finally:
             self._status.epoch_refreshing = None
         return True
@@ -153,6 +155,7 @@ class _Watcher:
         epoch, before = checkpoint.epoch, latest_epoch(options.cache)
         status.state, status.epoch_refreshing = "refreshing", epoch
         self._pulse.beat()
+        options.log("refreshing", f"epoch {epoch}: making maps", epoch=epoch)
         report = refresh_from(checkpoint, followed, options, status, self._tick)
         self._ledger.publish(checkpoint)
         status.failures, status.error = 0, None

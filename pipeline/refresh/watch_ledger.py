@@ -82,7 +82,7 @@ class Ledger:
         self._settled[checkpoint.epoch] = Settled(checkpoint.signature, published=False)
         self._skip(checkpoint.epoch, "vanished", "removed before it could be read")
 
-    def doubt(self, checkpoint: Checkpoint, error: Exception) -> bool:
+    def doubt(self, checkpoint: Checkpoint, why: str) -> bool:
         """Note that a checkpoint can't be used; True once it is given up.
 
         A file that somebody is writing gets a second look at the next poll.
@@ -90,11 +90,11 @@ class Ledger:
         epoch = checkpoint.epoch
         if self._doubtful.get(epoch) != checkpoint.signature:
             self._doubtful[epoch] = checkpoint.signature
-            text = f"epoch {epoch}: can't be used, one more look at the next poll: {error}"
+            text = f"epoch {epoch}: can't be used, one more look at the next poll: {why}"
             self._log("doubtful", text, epoch=epoch)
             return False
         self._settled[epoch] = Settled(checkpoint.signature, published=False)
-        self._skip(epoch, "damaged", str(error))
+        self._skip(epoch, "damaged", why)
         return True
 
     def _introduce(self, epoch: int) -> None:

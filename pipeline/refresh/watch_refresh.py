@@ -1,5 +1,6 @@
 """What a watcher does with one checkpoint, and what it asks of the cache."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from pipeline.refresh.watch_followed import Followed
 from pipeline.refresh.watch_options import WatchOptions
 from pipeline.refresh.watch_status import WatchStatus
 from pipeline.saliency.networks import BuiltNetwork
+
+PROGRESS_SECONDS = 60.0
+"""Time between two lines about a refresh under way."""
 
 
 def check_followed(followed: Followed, options: WatchOptions) -> RefreshPlan:
@@ -81,24 +85,44 @@ def refresh_from(
     earlier = _earlier_of_plan(plan)
     if earlier is not None:
         return RefreshReport(generation=earlier, reused=True, num_rows_found=0, seconds=0.0)
-    dashboard = None
-
-    def progress(state: RefreshProgress) -> None:
-        nonlocal dashboard
-        status.images_done, status.images_total = state.rows_done, state.rows_total
-        status.images_per_second = round(state.images_per_second, 1)
-        if state.dashboard != dashboard:
-            dashboard = state.dashboard
-            options.log("dashboard", f"dashboard of the cluster: {dashboard}", dashboard=dashboard)
-
     return execute(
         plan,
         options.executor,
         opened=followed.opened,
         built=built,
-        progress=progress,
+        progress=_Shown(checkpoint.epoch, options, status),
         stop=stop,
     )
+
+
+class _Shown:
+    """Shows how far a refresh is: in the status at once, in the log now and then."""
+
+    def __init__(self, epoch: int, options: WatchOptions, status: WatchStatus) -> None:
+        self._epoch = epoch
+        self._log = options.log
+        self._status = status
+        self._told = time.monotonic()
+        self._dashboard: str | None = None
+
+    def __call__(self, state: RefreshProgress) -> None:
+        status, speed = self._status, round(state.images_per_second, 1)
+        status.images_done, status.images_total = state.rows_done, state.rows_total
+        status.images_per_second = speed
+        if state.dashboard != self._dashboard:
+            self._dashboard = state.dashboard
+            self._log("dashboard", f"dashboard {state.dashboard}", dashboard=state.dashboard)
+        if time.monotonic() - self._told >= PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            self._log(
+                "progress",
+                f"epoch {self._epoch}: {state.rows_done:,} of {state.rows_total:,} images, "
+                f"{speed:,.0f} images/s",
+                epoch=self._epoch,
+                images=state.rows_done,
+                images_total=state.rows_total,
+                images_per_second=speed,
+            )
 
 
 def describe(
@@ -134,9 +158,10 @@ def collect_old(options: WatchOptions, status: WatchStatus) -> None:
         return
     status.removed += len(report.generations)
     if report.generations:
+        word = "generation" if len(report.generations) == 1 else "generations"
         options.log(
             "collected",
-            f"removed generations {shortened(report.generations)}, {report.freed_bytes:,} bytes",
+            f"removed {word} {shortened(report.generations)}, {report.freed_bytes:,} bytes",
             generations=list(report.generations),
             freed_bytes=report.freed_bytes,
         )

@@ -175,7 +175,7 @@ def test_json_log_on_standard_output_is_json_alone(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     events = [json.loads(line)["event"] for line in result.stdout.splitlines()]
-    assert events == ["following", "checkpoint", "published", "done"]
+    assert events == ["following", "checkpoint", "refreshing", "published", "done"]
 
 
 @pytest.mark.parametrize(

@@ -155,4 +155,4 @@ def test_every_unreadable_image_is_named_in_the_fields(
     assert summary.fields["flat_share"] == pytest.approx(24 / 30, abs=1e-6)
     assert "24 images could not be read" in summary.text
     assert "and 4 more, all of them with --json" in summary.text
-    assert "24 maps (80.0%) are flat" in summary.text
+    assert "24 flat maps (80.0%): centres" in summary.text

@@ -66,6 +66,18 @@ def test_each_wanted_epoch_is_published_as_training_goes_on(run: WatchedRun) -> 
     assert sorted(path.name for path in (run.root / "watch").iterdir()) == ["heartbeat.json"]
 
 
+def test_long_refreshes_tell_how_far_they_are(
+    run: WatchedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.refresh.watch_refresh.PROGRESS_SECONDS", 0.0)
+    run.save(5)
+    run.watch()
+    done = [fields["images"] for event, fields in run.events if event == "progress"]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 40)
+    assert run.texts("refreshing") == ["epoch 5: making maps"]
+
+
 def _idle(run: WatchedRun) -> bool:
     try:
         return _heartbeat(run)["state"] == "waiting"
@@ -104,7 +116,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_takes_its_place(run: Wat
         run.watch(stop=train)
     assert list(_generations(run)) == [3]
     (told,) = run.texts("skipped")
-    assert "epoch 5: skipped, damaged: weights file" in told
+    assert f"epoch 5: skipped, damaged: weights file '{run.checkpoint(5)}'" in told
     assert _heartbeat(run)["skipped"]["damaged"] == 1
     assert _heartbeat(run)["state"] == "failed"
 
@@ -369,7 +381,7 @@ def test_retention_keeps_the_newest_and_counts_what_went(run: WatchedRun) -> Non
     run.watch(stop=lambda: _idle(run) and _next(run, epochs), keep=1, grace_seconds=0.0)
     assert SaliencyStore.open(run.cache).generations() == (3,)
     assert _heartbeat(run)["removed"] == 2
-    assert run.texts("collected")[0].startswith("removed generations 1, ")
+    assert run.texts("collected")[0].startswith("removed generation 1, ")
 
 
 def _next(run: WatchedRun, epochs: Any) -> bool:  # noqa: ANN401
