@@ -1,87 +1,168 @@
-"""A whole refresh from JPEG files against its two parts alone: decoding, and the forward pass.
+"""A whole refresh from JPEG files against its parts alone: decoding, and the forward pass.
+
+On a CPU both need the same cores, so the refresh can't be faster than their sum. A GPU leaves the
+cores free: its place is taken by a network that only waits, as long as decoding takes, and the
+refresh should last no longer than the slower of the two.
 
 Run: .venv/bin/python -P benchmarks/refresh_from_jpeg.py FOLDER  (class folders of JPEGs)
 """
 
 import argparse
 import platform
-import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
-from loaders.decode import read_resized
 from loaders.image_data import ImageData
+from pipeline.bench.rounds import Spread, interleaved, ratios
+from pipeline.bench.tables import table
+from pipeline.refresh.blocks import Block, cut_batches
+from pipeline.refresh.feed import Feed
 from pipeline.refresh.job import execute
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
+from pipeline.refresh.runner import available_cores
 from pipeline.refresh.sources import DataSource, NetworkSource
 from pipeline.saliency.networks import BuiltNetwork
-
-BATCH = 128
-
-
-def decode_alone(data: ImageData, size: int) -> float:
-    """Time decoding every image, as the refresh does."""
-    begun = time.perf_counter()
-    for start in range(0, len(data), BATCH):
-        read_resized(data, range(start, min(start + BATCH, len(data))), size, 2)
-    return time.perf_counter() - begun
+from pipeline.saliency.precision import choose_precision
+from pipeline.saliency.weights import weights_digest
 
 
-@torch.inference_mode()
-def forward_alone(built: BuiltNetwork, num: int, size: int) -> float:
-    """Time the pure forward pass over as many images, all batches full."""
-    network = built.module.eval().to(memory_format=torch.channels_last)
-    images = torch.randn(BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
-    begun = time.perf_counter()
-    for _ in range(0, num, BATCH):
-        network(images)
-    return time.perf_counter() - begun
+class Waiting(nn.Module):
+    """Stands in for a network on a GPU: waits, and costs this machine's cores next to nothing."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.seconds = 0.0
+        self.features = nn.Conv2d(3, 4, 32, stride=32)
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits after a while."""
+        time.sleep(self.seconds)
+        logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
+        return logits
+
+
+class Setting:
+    """The data, the network and how they are run."""
+
+    def __init__(self, data: ImageData, built: BuiltNetwork, arguments: argparse.Namespace) -> None:
+        self.data = data
+        self.built = built
+        self.batch = arguments.batch
+        self.size = built.native_size
+        self.precision = arguments.precision
+        self.batches = cut_batches(Block(0, 0, len(data)), self.batch)
+
+    def decode(self) -> None:
+        """Read every image with all cores, as the refresh does."""
+        with Feed(self.data, self.size, threads=available_cores()) as feed:
+            for number, rows in enumerate(self.batches):
+                feed.take(rows, self.batches[number + 1 :])
+
+    @torch.inference_mode()
+    def forward(self) -> None:
+        """Run the bare forward pass over as many images."""
+        network = self.built.module.eval().to(memory_format=torch.channels_last)
+        images = torch.randn(self.batch, 3, self.size, self.size)
+        images = images.contiguous(memory_format=torch.channels_last)
+        bf16 = choose_precision(self.precision, "cpu").name == "bf16"
+        for _ in self.batches:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                network(images)
+
+    def refresh(self) -> None:
+        """Make and publish all maps."""
+        source = DataSource(name=self.data.name)
+        network = NetworkSource(name=self.built.name, num_classes=self.data.num_classes)
+        options = RefreshOptions(batch_size=self.batch, precision=self.precision)
+        with tempfile.TemporaryDirectory() as folder:
+            plan = plan_refresh(
+                source, network, Path(folder) / "c", options, opened=self.data, built=self.built
+            )
+            execute(plan, opened=self.data, built=self.built)
+
+
+def repeated(folder: Path, num: int, place: Path) -> Path:
+    """Fill `place` with links to the images of `folder`, each as often as makes `num` or more."""
+    files = sorted(path for path in folder.glob("*/*") if path.is_file())
+    for turn in range(-(-num // len(files))):
+        for path in files:
+            target = place / path.parent.name / f"{turn}-{path.name}"
+            target.parent.mkdir(exist_ok=True)
+            target.symlink_to(path.resolve())
+    return place
+
+
+def waiting(num_classes: int) -> BuiltNetwork:
+    """Return the stand-in, which does not wait yet."""
+    module = Waiting(num_classes)
+    return BuiltNetwork(
+        module=module,
+        name="waiting",
+        num_classes=num_classes,
+        native_size=224,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        weights_kind="random",
+        weights_digest=weights_digest(module),
+    )
+
+
+def compare(
+    title: str, setting: Setting, rounds: int, limit: Callable[[float, float], float]
+) -> None:
+    """Time parts and whole in turn and print them with the ratio to the limit."""
+    parts = {"decode": setting.decode, "network": setting.forward, "refresh": setting.refresh}
+    seconds = interleaved(parts, rounds, warm_up=0)
+    limits = [limit(*pair) for pair in zip(seconds["decode"], seconds["network"], strict=True)]
+    print(f"\n{title}, batches of {setting.batch} at {setting.size}x{setting.size}\n")
+    rows = [(name, Spread.of(values).text(2)) for name, values in seconds.items()]
+    rows.append(("refresh / limit", ratios(seconds["refresh"], limits).text(3)))
+    print(table(("part", "seconds (quartiles)"), rows), flush=True)
 
 
 def main() -> None:
-    """Print medians and the ratio."""
+    """Print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder")
-    parser.add_argument("--imbalance", type=float, default=100.0)
-    parser.add_argument("--network", default="resnet32")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--num", type=int, default=2000, help="repeat the images to this many")
+    parser.add_argument("--network", default="examples/efficientnet_lite0.py:build")
+    parser.add_argument("--weights", default="random")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "auto"])
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["network", "waiting"])
     arguments = parser.parse_args()
-    source = DataSource(name=arguments.folder, imbalance=arguments.imbalance)
-    data = source.open()
-    network = NetworkSource(name=arguments.network, num_classes=data.num_classes)
-    built = network.build()
-    size = built.native_size
-    forward_alone(built, BATCH, size)
-    ratios, rows = [], []
-    for _ in range(arguments.rounds):
-        # Forward before and after the refresh: the machine's speed drifts within a round.
-        before = forward_alone(built, len(data), size)
-        decode = decode_alone(data, size)
-        with tempfile.TemporaryDirectory() as folder:
-            options = RefreshOptions(batch_size=BATCH)
-            cache = Path(folder) / "maps.zarr"
-            plan = plan_refresh(source, network, cache, options, opened=data, built=built)
+    with tempfile.TemporaryDirectory() as folder:
+        name = str(repeated(arguments.folder, arguments.num, Path(folder)))
+        data = DataSource(name=name).open()
+        print(
+            f"{len(data)} JPEGs, {available_cores()} cores, {torch.get_num_threads()} threads of "
+            f"torch; python {platform.python_version()}, torch {version('torch')}, torchvision "
+            f"{version('torchvision')}, simplejpeg {version('simplejpeg')}"
+        )
+        if arguments.only != "network":
+            setting = Setting(data, waiting(data.num_classes), arguments)
             begun = time.perf_counter()
-            execute(plan, opened=data, built=built)
-            total = time.perf_counter() - begun
-        forward = (before + forward_alone(built, len(data), size)) / 2
-        rows.append((decode, forward, total))
-        ratios.append(total / (decode + forward))
-        print(f"decode {decode:.1f} s, forward {forward:.1f} s, refresh {total:.1f} s")
-    middle = [statistics.median(values) for values in zip(*rows, strict=True)]
-    print(
-        f"{len(data)} JPEGs, {arguments.network} at {size}, batch {BATCH}, "
-        f"{torch.get_num_threads()} threads; python {platform.python_version()}, "
-        f"torch {version('torch')}"
-    )
-    print(
-        f"medians: decode {middle[0]:.1f} s, forward {middle[1]:.1f} s, refresh {middle[2]:.1f} s"
-    )
-    print(f"refresh / (decode + forward): median {statistics.median(ratios):.3f}")
+            setting.decode()
+            spent = time.perf_counter() - begun
+            module = setting.built.module
+            module.seconds = spent / len(setting.batches)  # type: ignore[assignment]
+            title = "a network that waits as long as decoding takes, limit: the slower of the two"
+            compare(title, setting, arguments.rounds, max)
+        if arguments.only != "waiting":
+            source = NetworkSource(
+                name=arguments.network, num_classes=data.num_classes, weights=arguments.weights
+            )
+            setting = Setting(data, source.build(), arguments)
+            title = f"{arguments.network} in {arguments.precision}, limit: the sum of both"
+            compare(title, setting, arguments.rounds, lambda decode, network: decode + network)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class FedBatch:
     """A batch that has been read."""
 
     images: Tensor
-    """(B, 3, S, S) uint8, laid out channels last, on the device."""
+    """(B, S, S, 3) uint8, on the device."""
     unreadable: NDArray[np.bool_]
     """(B,), images that could not be read and are black."""
 
@@ -141,7 +141,7 @@ class Feed(AbstractContextManager["Feed"]):
             raise
         del self._readings[rows]
         images_BSS3 = reading.copied.result() if reading.copied else reading.images
-        return FedBatch(images_BSS3.permute(0, 3, 1, 2), reading.unreadable)
+        return FedBatch(images_BSS3, reading.unreadable)
 
     def _wait_for(
         self,

@@ -79,7 +79,7 @@ def test_batches_have_the_same_bytes_for_any_number_of_threads(folder: Path, thr
     with Feed(data, 24, threads=threads) as feed:
         for number, rows in enumerate(BATCHES):
             fed = feed.take(rows, BATCHES[number + 1 :])
-            assert torch.equal(fed.images, read_resized(data, rows, 24))
+            assert torch.equal(fed.images, read_resized(data, rows, 24).permute(0, 2, 3, 1))
             assert not fed.unreadable.any()
 
 
@@ -87,7 +87,8 @@ def test_batches_have_the_same_bytes_for_any_number_of_threads(folder: Path, thr
 def test_arrays_are_fed_without_decoding(small_arrays: ArrayData, size: int) -> None:
     with Feed(small_arrays, size, threads=4) as feed:
         for rows in (range(3), range(3, 6)):
-            assert torch.equal(feed.take(rows).images, read_resized(small_arrays, rows, size))
+            expected = read_resized(small_arrays, rows, size).permute(0, 2, 3, 1)
+            assert torch.equal(feed.take(rows).images, expected)
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_batches_that_nobody_wants_any_more_are_not_kept(folder: Path) -> None:
     with Feed(data, 24, threads=2) as feed:
         feed.take(BATCHES[0], BATCHES[1:])
         fed = feed.take(BATCHES[4])
-        assert torch.equal(fed.images, read_resized(data, BATCHES[4], 24))
+        assert torch.equal(fed.images, read_resized(data, BATCHES[4], 24).permute(0, 2, 3, 1))
         assert not feed._readings
 
 
@@ -200,7 +201,7 @@ def test_copies_to_a_device_are_made_in_one_other_thread_and_in_order(folder: Pa
         for number, rows in enumerate(BATCHES):
             fed = feed.take(rows, BATCHES[number + 1 :])
             assert fed.images.data_ptr() == copied[number].data_ptr()
-            assert torch.equal(fed.images, read_resized(data, rows, 24))
+            assert torch.equal(fed.images, read_resized(data, rows, 24).permute(0, 2, 3, 1))
     assert len(threads) == 1
     assert threads != {threading.get_ident()}
 
