@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cache_store.errors import ScaeError
 from loaders.decode import read_resized
 from loaders.errors import ImageReadError
 from loaders.folder_data import FolderData
@@ -19,6 +21,10 @@ from loaders.image_data import ArrayData, ImageData
 from loaders.map_style_data import MapStyleData
 from pipeline.errors import Stopped
 from pipeline.refresh.feed import Feed
+from pipeline.refresh.job import execute
+from pipeline.refresh.plan import RefreshOptions, plan_refresh
+from pipeline.refresh.sources import DataSource, NetworkSource
+from pipeline.saliency.networks import build_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +37,12 @@ BATCHES = (range(5), range(5, 10), range(10, 15), range(15, 20), range(20, 23))
 
 @pytest.fixture(autouse=True)
 def _no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
+    def ours() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("scae")]
+
+    assert not ours()
     yield
-    assert set(threading.enumerate()) <= before
+    assert not ours()
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +224,24 @@ def test_copy_that_fails_is_an_error_of_its_batch(folder: Path) -> None:
         pytest.raises(RuntimeError, match="CUDA out of memory"),
     ):
         feed.take(BATCHES[0])
+
+
+@pytest.mark.parametrize("fault", ["image", "network", "stop"])
+def test_job_that_ends_early_leaves_no_thread(fault: str, folder: Path, tmp_path: Path) -> None:
+    class Broken(Counted):
+        def read(self, row: int) -> NDArray[np.uint8]:
+            if row == 17 and fault == "image":
+                raise ImageReadError("cannot read image dog/17.jpg: cut")
+            return super().read(row)
+
+    data = Broken(FolderData(folder))
+    built = build_network("resnet8", num_classes=2)
+    options = RefreshOptions(size=16, batch_size=4, block_rows=8, chunk_rows=8, decode_threads=3)
+    source, network = DataSource(name="photographs"), NetworkSource(name="resnet8", num_classes=2)
+    plan = plan_refresh(source, network, tmp_path / "c", options, opened=data, built=built)
+    if fault == "network":
+        with torch.no_grad():
+            built.module.get_parameter("linear.bias")[0] = torch.nan
+        built = replace(built, weights_digest=plan.generation.provenance.weights_digest)
+    with pytest.raises(ScaeError, match=r"dog/17\.jpg|from .*jpg\)|run the same command again"):
+        execute(plan, opened=data, built=built, stop=lambda: fault == "stop")
