@@ -28,6 +28,7 @@ def finish(
         if summary["tau_norm"]["tau"] is not None:
             folder.write_weights(parts.built.module)
     summary |= {**_accuracy(parts), **_times(rows), **_saliency(parts, rows)}
+    summary["erased_pixels"] = _erased_pixels(rows)
     if parts.recipe.evaluate.occlusion and parts.test_data is not None:
         summary["occlusion"] = occlusion_robustness(
             parts.built,
@@ -91,6 +92,15 @@ def _accuracy(parts: RunParts) -> dict[str, Any]:
         **groups,
         "per_class": [None if np.isnan(value) else value for value in result.per_class],
     }
+
+
+def _erased_pixels(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Return the mean erased share of pixels over the first stage, in all and by class group."""
+    columns = {"all": "erased_pixels", **{name: f"erased_pixels_{name}" for name in GROUPS}}
+    first = [row for row in rows if row["stage"] == 1]
+    shares = {name: [row[column] for row in first] for name, column in columns.items()}
+    known = {name: [v for v in values if v is not None] for name, values in shares.items()}
+    return {name: sum(values) / len(values) if values else None for name, values in known.items()}
 
 
 def _times(rows: Sequence[Row]) -> dict[str, float]:

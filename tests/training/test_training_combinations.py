@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+import numpy as np
 import pytest
 
+from loaders.batches import NO_GENERATION
 from pipeline.errors import NetworkError, RecipeError
+from pipeline.training.epoch import train_epoch
+from pipeline.training.first_stage import first_stage
+from pipeline.training.losses.options import LossName
 from pipeline.training.recipe_file import load_recipe
+from pipeline.training.second_stage import second_stage
+from pipeline.training.second_stage_options import SecondStageName
 from pipeline.training.setup import build_parts
+from pipeline.training.tau_norm import apply_tau_norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +26,8 @@ if TYPE_CHECKING:
 
     MakeRecipe = Callable[..., Recipe]
 
+NO_NORMS = ("none", "crt")
+"""Second stages that leave the norms of the head's rows alone."""
 SOFT = "erase.partner=neighbor"
 
 
@@ -112,3 +122,25 @@ def test_focal_losses_begin_with_rare_classes(tmp_path: Path, tiny_recipe: MakeR
     parts = build_parts(tiny_recipe("loss.name=class-balanced-focal"), tmp_path / "maps.zarr")
     bias = parts.built.module.get_parameter("linear.bias")
     assert bias.sigmoid().tolist() == pytest.approx([1 / 3] * 3)
+
+
+@pytest.mark.parametrize("loss", get_args(LossName))
+def test_every_loss_goes_with_every_second_stage_and_with_erasing_or_none(
+    tmp_path: Path, tiny_recipe: MakeRecipe, loss: str
+) -> None:
+    head = ["network.options.normed_head=true"] if loss == "ldam" else []
+    stages = [name for name in get_args(SecondStageName) if loss != "ldam" or name in NO_NORMS]
+    for number, name in enumerate(stages):
+        erasing = ("none", "scae")[number % 2]
+        words = [f"loss.name={loss}", f"second_stage.name={name}", f"erase.method={erasing}"]
+        recipe = tiny_recipe(*words, *head, "train.batch_size=40")
+        parts = build_parts(recipe, tmp_path / "maps.zarr")
+        for make in (first_stage, second_stage)[: 1 + (recipe.num_epochs > recipe.train.epochs)]:
+            stage = make(parts)
+            epoch = stage.epochs.start
+            stage.begin_epoch(epoch)
+            stage.loader.set_epoch(epoch, NO_GENERATION)
+            row = train_epoch(parts, stage, epoch, lambda _done, _total: None, lambda: False)
+            assert np.isfinite(row["train_loss"])
+        if name == "tau-norm":
+            assert len(apply_tau_norm(parts, lambda _line: None)["curve"]) == 21

@@ -70,6 +70,14 @@ def test_a_run_leaves_metrics_checkpoints_maps_summary_and_report(
     summary = json.loads(folder.summary_path.read_text())
     assert summary["generations"][0]["epoch"] == 1
     assert 0 <= summary["top1"] <= 1
+    for row in rows:  # 24 images of a medium class, 12 and 4 of few ones
+        assert row["erased_pixels_many"] == ""
+        shares = [float(row[f"erased_pixels_{name}"]) for name in ("medium", "few")]
+        assert float(row["erased_pixels"]) == pytest.approx((24 * shares[0] + 16 * shares[1]) / 40)
+    means = summary["erased_pixels"]
+    assert means["many"] is None
+    few = [float(row["erased_pixels_few"]) for row in rows]
+    assert means["few"] == pytest.approx(sum(few) / 4)
     assert folder.report_path.stat().st_size > 1000
     assert [path.name for path in folder.checkpoint_paths()] == ["epoch-0002.pt", "epoch-0003.pt"]
     assert not list(folder.path.rglob("*.partial"))
