@@ -24,7 +24,8 @@ from loaders.image_data import ImageData
 from pipeline.refresh.dask_cluster import ClusterOptions
 from pipeline.refresh.dask_executor import DaskExecutor
 from pipeline.refresh.executors import Executor
-from pipeline.refresh.parts import Part, execute_part
+from pipeline.refresh.part import Part
+from pipeline.refresh.parts import execute_part
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
 from pipeline.refresh.progress import RefreshProgress
 from pipeline.refresh.sources import DataSource, NetworkSource

@@ -1,23 +1,39 @@
 """`scae refresh`: make the maps of a data set and publish them as a generation."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from cli.cluster_options import cluster_options, make_executor
-from cli.commands import UserErrorCommand, data_options, data_source, key_values
+from cli.commands import EXIT_RESUMABLE, UserErrorCommand, data_options, data_source, key_values
 from cli.method_options import METHOD_OPTIONS, method_options
-from cli.refresh_progress import EventLog, duration, refresh_progress
+from cli.refresh_dry_run import dry_run
+from cli.refresh_progress import EventLog, refresh_progress
 
 if TYPE_CHECKING:
     from loaders.image_data import ImageData
+    from pipeline.refresh.part import Part
     from pipeline.refresh.parts import PartReport
     from pipeline.refresh.plan import RefreshOptions, RefreshPlan
     from pipeline.refresh.sources import NetworkSource
     from pipeline.saliency.networks import BuiltNetwork
+
+
+def _read_part(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> "Part | None":
+    from pipeline.errors import RefreshError
+    from pipeline.refresh.part import Part
+
+    try:
+        return None if text is None else Part.parse(text)
+    except RefreshError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command("refresh", cls=UserErrorCommand)
@@ -48,7 +64,12 @@ if TYPE_CHECKING:
     help="Images of a block, the unit of work and of resuming: up to 256, or a multiple of it.",
 )
 @cluster_options
-@click.option("--part", metavar="K/N", help="Compute the K-th of N parts and publish nothing.")
+@click.option(
+    "--part",
+    metavar="K/N",
+    callback=_read_part,
+    help="Compute the K-th of N parts and publish nothing.",
+)
 @click.option("--finalize", is_flag=True, help="Publish what the parts have computed.")
 @click.option(
     "--parts",
@@ -94,28 +115,39 @@ def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over
       scae refresh ... --finalize --parts 20
     """  # noqa: D301  # click wants the character, not two
     _check_usage(options)
-    from pipeline.refresh.plan import plan_refresh
+    from pipeline.refresh.stopping import handle_stop_signals
 
-    data = data_source(options)
-    opened = data.open()
-    network = _network_source(options, opened.num_classes)
-    built = network.build()
-    plan = plan_refresh(
-        data, network, options["cache"], _refresh_options(options), opened=opened, built=built
-    )
-    if options["dry_run"]:
-        _dry_run(plan, opened, built, options)
-        return
+    with handle_stop_signals(_end_planning):
+        from pipeline.refresh.plan import plan_refresh
+
+        data = data_source(options)
+        opened = data.open()
+        network = _network_source(options, opened.num_classes)
+        built = network.build()
+        plan = plan_refresh(
+            data, network, options["cache"], _refresh_options(options), opened=opened, built=built
+        )
+        if options["dry_run"]:
+            dry_run(plan, opened, built, options)
+            return
     click.echo(plan.summary(), err=True)
     with _event_log(options["log_json"], plan) as log:
         _run(plan, opened, built, options, log)
 
 
+def _end_planning(signum: int, _frame: FrameType | None) -> None:
+    name = signal.Signals(signum).name
+    message = f"Error: stopped by {name} before anything was computed: run the same command again"
+    click.echo(message, err=True)
+    # Not an error class: what builds a user's network or data set would catch that.
+    raise SystemExit(EXIT_RESUMABLE)
+
+
 def _check_usage(options: dict[str, Any]) -> None:
-    chosen = [word for word in ("part", "finalize", "dry_run") if options[word]]
-    if len(chosen) > 1:
-        words = " and ".join(f"--{word.replace('_', '-')}" for word in chosen)
-        raise click.UsageError(f"only one of {words} can be given")
+    for word in ("part", "dry_run"):
+        if options["finalize"] and options[word]:
+            other = f"--{word.replace('_', '-')}"
+            raise click.UsageError(f"only one of {other} and --finalize can be given")
     if options["parts"] is not None and not options["finalize"]:
         raise click.UsageError("--parts has no effect without --finalize")
 
@@ -128,11 +160,11 @@ def _run(
     log: EventLog,
 ) -> None:
     from pipeline.refresh.job import execute
-    from pipeline.refresh.parts import Part, execute_part, finalize
+    from pipeline.refresh.parts import execute_part, finalize
     from pipeline.refresh.stopping import stop_on_signals
     from pipeline.refresh.summary import refresh_summary
 
-    part = Part.parse(options["part"]) if options["part"] else None
+    part: Part | None = options["part"]
     executor = make_executor(options)
     if options["finalize"]:
         report = finalize(plan, built=built, num_parts=options["parts"])
@@ -190,49 +222,7 @@ def _event_log(file: IO[str] | None, plan: "RefreshPlan") -> Iterator[EventLog]:
         raise
 
 
-def _dry_run(
-    plan: "RefreshPlan", opened: "ImageData", built: "BuiltNetwork", options: dict[str, Any]
-) -> None:
-    from pipeline.refresh.estimate import estimate_refresh, missing_blocks
-    from pipeline.refresh.parts import Part
-
-    blocks = missing_blocks(plan)
-    if options["part"]:
-        own = Part.parse(options["part"]).of(plan.blocks)
-        blocks = tuple(block for block in own if block in set(blocks))
-    rows = sum(map(len, blocks))
-    estimate = estimate_refresh(plan, opened, built, rows=rows, workers=options["workers"] or 1)
-    fields = {
-        "images": plan.generation.num_samples,
-        "blocks": len(plan.blocks),
-        "missing_blocks": len(blocks),
-        "missing_images": rows,
-        "bytes": plan.num_bytes,
-        "images_per_second": round(estimate.images_per_second, 1),
-        "seconds": round(estimate.seconds, 1),
-        "block_seconds": round(estimate.block_seconds, 1),
-        "better_block_rows": estimate.better_block_rows,
-    }
-    place = (
-        "here" if options["scheduler"] is None is options["scheduler_file"] else "on one like it"
-    )
-    lines = [
-        plan.summary(),
-        f"to do     {len(blocks)} of {len(plan.blocks)} blocks, {rows} images",
-        f"speed     {estimate.images_per_second:,.0f} images/s in this process, by one timed batch",
-        f"time      about {duration(estimate.seconds)} {place}, "
-        f"{duration(estimate.block_seconds)} a block",
-    ]
-    click.echo(json.dumps(fields) if options["as_json"] else "\n".join(lines))
-    if estimate.better_block_rows is not None:
-        click.echo(
-            f"Warning: a block takes about {duration(estimate.block_seconds)}, and a stop or a "
-            f"lost worker costs one: --block-rows {estimate.better_block_rows} makes them shorter",
-            err=True,
-        )
-
-
-def _part_text(report: "PartReport", part: object) -> str:
+def _part_text(report: "PartReport", part: "Part") -> str:
     if report.published:
         return f"generation {report.generation} is published already; nothing was computed"
     computed = report.num_rows - report.num_rows_found
@@ -242,7 +232,7 @@ def _part_text(report: "PartReport", part: object) -> str:
     )
 
 
-def _part_fields(report: "PartReport", part: object) -> dict[str, Any]:
+def _part_fields(report: "PartReport", part: "Part") -> dict[str, Any]:
     return {
         "part": str(part),
         "generation": report.generation,

@@ -29,8 +29,8 @@ class EventLog:
 
     def __init__(self, file: IO[str] | None) -> None:
         self._file = file
-        self._told = -EVENT_SECONDS
-        self._settled = (0, 0)
+        self._told: float | None = None
+        self._settled = False
 
     def write(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # JSON values
         """Write one event."""
@@ -42,12 +42,12 @@ class EventLog:
 
     def progress(self, state: "RefreshProgress") -> None:
         """Write a progress event, unless the last one is recent and blocks are still missing."""
-        settled = state.blocks_done + state.blocks_failed
-        ended = settled == state.blocks_total != self._settled[0]
-        if not ended and time.monotonic() - self._told < EVENT_SECONDS:
+        now = time.monotonic()
+        settled = state.blocks_done + state.blocks_failed == state.blocks_total
+        recent = self._told is not None and now - self._told < EVENT_SECONDS
+        if recent and settled == self._settled:
             return
-        self._told = time.monotonic()
-        self._settled = (settled, 0)
+        self._told, self._settled = now, settled
         left = state.seconds_left
         self.write(
             "progress",

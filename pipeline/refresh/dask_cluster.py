@@ -109,9 +109,9 @@ def _reach(options: ClusterOptions, stop: StopRequested) -> Client:
                     timeout=TRY_SECONDS,
                     security=_security(options),
                 )
-        except (OSError, ValueError) as error:
-            reason = error
-        if time.monotonic() >= until or isinstance(reason, ValueError):
+        except (OSError, ValueError, TypeError) as error:
+            reason = error  # a TypeError is how Dask says that a tls:// address needs TLS files
+        if time.monotonic() >= until or isinstance(reason, ValueError | TypeError):
             raise RefreshError(f"can't reach the Dask scheduler at {place}: {reason}")
         time.sleep(min(0.5, CONNECT_SECONDS))
 

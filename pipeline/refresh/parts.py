@@ -5,16 +5,14 @@ ever, so parts that were started with different options never write into one gen
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Self
+from typing import Any
 
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan, GenerationWriter
 from loaders.image_data import ImageData
 from pipeline.errors import RefreshError
-from pipeline.refresh.blocks import Block
 from pipeline.refresh.executors import Executor
 from pipeline.refresh.job import (
     RefreshReport,
@@ -26,43 +24,11 @@ from pipeline.refresh.job import (
     reused_report,
 )
 from pipeline.refresh.neighbours import class_neighbours
+from pipeline.refresh.part import Part
 from pipeline.refresh.plan import RefreshPlan
 from pipeline.refresh.progress import Progress
 from pipeline.refresh.runner import StopRequested
 from pipeline.saliency.networks import BuiltNetwork
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Every `count`-th block, from block `index` - 1 on."""
-
-    index: int
-    """1-based."""
-    count: int
-    """Parts in all."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.index <= self.count:
-            raise RefreshError(f"part must be K/N with 1 <= K <= N, got {self.index}/{self.count}")
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read 'K/N'.
-
-        Raises:
-            RefreshError: If that is not what it says.
-        """
-        index, slash, count = text.partition("/")
-        if not (slash and index.isdecimal() and count.isdecimal()):
-            raise RefreshError(f"part must be K/N such as 3/20, got {text!r}")
-        return cls(int(index), int(count))
-
-    def of(self, blocks: Sequence[Block]) -> Sequence[Block]:
-        """Return this part's blocks; it may have none if there are more parts than blocks."""
-        return blocks[self.index - 1 :: self.count]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Turning SIGTERM and Ctrl-C into a request to stop, so that a job ends where it can be resumed."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -32,9 +32,16 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
 def stop_on_signals() -> Iterator[StopFlag]:
     """Give a flag that SIGTERM and SIGINT raise; earlier handlers are put back at the end."""
     flag = StopFlag()
-    earlier = {signum: signal.signal(signum, flag.request) for signum in STOP_SIGNALS}
-    try:
+    with handle_stop_signals(flag.request):
         yield flag
+
+
+@contextmanager
+def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call a handler; earlier handlers are put back at the end."""
+    earlier = {signum: signal.signal(signum, handler) for signum in STOP_SIGNALS}
+    try:
+        yield
     finally:
-        for signum, handler in earlier.items():
-            signal.signal(signum, handler)
+        for signum, before in earlier.items():
+            signal.signal(signum, before)

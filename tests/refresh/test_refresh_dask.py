@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from distributed import Client, LocalCluster
+from distributed.security import Security
 
 from pipeline.errors import BlocksFailed, RefreshError, Stopped
 from pipeline.refresh import dask_cluster, dask_executor, dask_worker
@@ -166,6 +167,32 @@ def test_a_stop_frees_the_workers_and_the_job_goes_on_later(
     assert report.num_rows_found >= 8
     loop = execute(_plan(folder, tmp_path / "loop"))
     assert report.generation.digest == loop.generation.digest
+
+
+def test_an_encrypted_cluster_is_reached_by_its_files_only(
+    tmp_path: Path, jpeg_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = jpeg_folder()
+    security = Security.temporary()
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.write_text(security.tls_ca_file)
+    key.write_text(security.tls_client_key)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, security=security, protocol="tls",
+        dashboard_address=":0",
+    ) as cluster:  # fmt: skip
+        files = {
+            "tls_ca_file": str(certificate),
+            "tls_cert": str(certificate),
+            "tls_key": str(key),
+        }
+        place = ClusterOptions(scheduler=cluster.scheduler_address, **files)
+        dask = execute(_plan(folder, tmp_path / "dask"), DaskExecutor(place))
+        monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 0.5)
+        with pytest.raises(RefreshError, match=r"can't reach the Dask scheduler at tls://"):
+            _run_on(cluster, _plan(folder, tmp_path / "other"))
+    loop = execute(_plan(folder, tmp_path / "loop"))
+    assert dask.generation.digest == loop.generation.digest
 
 
 def test_embedded_workers_share_cores_and_each_owns_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from cache_store.store import SaliencyStore
 from pipeline.errors import RefreshError
 from pipeline.refresh.blocks import cut_blocks
 from pipeline.refresh.job import execute
-from pipeline.refresh.parts import Part, PartReport, execute_part, finalize
+from pipeline.refresh.part import Part
+from pipeline.refresh.parts import PartReport, execute_part, finalize
 from pipeline.refresh.plan import RefreshOptions, RefreshPlan, plan_refresh
 from pipeline.refresh.sources import DataSource, NetworkSource
 
