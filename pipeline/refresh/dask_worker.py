@@ -48,6 +48,8 @@ class _Opened:
     token: str
     runner: BlockRunner
     writer: GenerationWriter
+    lock: threading.Lock
+    """A worker with several threads computes one block at a time: the network is one."""
 
 
 class _Worker:
@@ -66,7 +68,7 @@ class _Worker:
                 writer = GenerationWriter.attach(
                     job.plan.cache, job.number, fsync=job.plan.options.fsync
                 )
-                self._opened = _Opened(job.token, BlockRunner(job.plan), writer)
+                self._opened = _Opened(job.token, BlockRunner(job.plan), writer, threading.Lock())
             return self._opened
 
     def close(self, token: str) -> None:
@@ -91,7 +93,10 @@ def run_block(block: Block, job: BlockJob) -> BlockOutcome:
         Stopped: If the client asked for it.
     """
     opened = _worker.open(job)
-    return attempt_block(opened.runner, opened.writer, block, lambda: job.token in _worker.stopped)
+    with opened.lock:
+        return attempt_block(
+            opened.runner, opened.writer, block, lambda: job.token in _worker.stopped
+        )
 
 
 def request_stop(token: str) -> None:

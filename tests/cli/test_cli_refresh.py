@@ -8,12 +8,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
 
-from cli import refresh_progress
 from cli.main import main
 from cli.refresh_progress import EventLog, describe, duration
 from pipeline.refresh import attempts, estimate
@@ -21,19 +18,6 @@ from pipeline.refresh.progress import RefreshProgress
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three classes of six 16x16 JPEGs."""
-    rng = np.random.default_rng(1)
-    for label in ("ant", "bee", "cat"):
-        target = tmp_path / "data" / label
-        target.mkdir(parents=True)
-        for index in range(6):
-            pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
-            Image.fromarray(pixels).save(target / f"{index}.jpg", quality=95)
-    return tmp_path / "data"
 
 
 def _words(folder: Path, *words: object) -> list[str]:
@@ -212,7 +196,7 @@ def test_log_thins_progress_but_keeps_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 1.0, 4.9, 5.1, 6.0, 6.1])
-    monkeypatch.setattr(refresh_progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("cli.refresh_progress.time.monotonic", lambda: next(clock))
     with (tmp_path / "log").open("w") as file:
         log = EventLog(file)
         for blocks in (0, 1, 1, 1, 3, 3):

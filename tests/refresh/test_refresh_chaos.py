@@ -18,7 +18,8 @@ from distributed import Client
 from distributed.chaos import KillWorker
 
 from cache_store.store import SaliencyStore
-from pipeline.errors import Stopped
+from pipeline.errors import BlocksFailed, Stopped
+from pipeline.refresh import dask_cluster, dask_executor
 from pipeline.refresh.dask_cluster import ClusterOptions
 from pipeline.refresh.dask_executor import DaskExecutor
 from pipeline.refresh.job import execute
@@ -50,6 +51,11 @@ class Slow(nn.Module):
 
 def build(num_classes, seconds):
     return Slow(num_classes, seconds)
+"""
+DIE_IN_A_WORKER = f"""
+        import os
+        if os.getpid() != {os.getpid()}:
+            os._exit(1)
 """
 LONG_ROUNDS = [
     f"{how} {number}" for how in ("sys.exit", "segfault", "sigkill") for number in range(2)
@@ -96,6 +102,22 @@ def test_a_killed_worker_costs_its_block_only(slow_plan: Callable[..., RefreshPl
     )
     assert killed == [True]
     assert _maps(report.generation) == _maps(quiet)
+
+
+def test_a_block_that_kills_its_workers_is_named_and_the_job_ends(
+    tmp_path: Path, jpeg_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_cluster, "ALLOWED_FAILURES", 0)
+    monkeypatch.setattr(dask_executor, "MAX_KILLED", 1)
+    module = tmp_path / "deadly.py"
+    module.write_text(SLOW_NETWORK.replace("time.sleep(self.seconds)", DIE_IN_A_WORKER))
+    network = NetworkSource(name=f"{module}:build", num_classes=3, options={"seconds": "0"})
+    source = DataSource(name=str(jpeg_folder("few", 2)))
+    plan = plan_refresh(source, network, tmp_path / "c", RefreshOptions(size=16))
+    with pytest.raises(
+        BlocksFailed, match=r"block 0 .*every worker that computed rows 0 to 5 died.*more memory"
+    ):
+        execute(plan, DaskExecutor(ClusterOptions(workers=1)))
 
 
 def _maps(generation: Any) -> bytes:  # noqa: ANN401

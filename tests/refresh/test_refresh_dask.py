@@ -181,7 +181,7 @@ def test_an_encrypted_cluster_is_reached_by_its_files_only(
         n_workers=1, threads_per_worker=1, processes=False, security=security, protocol="tls",
         dashboard_address=":0",
     ) as cluster:  # fmt: skip
-        files = {
+        files: dict[str, Any] = {
             "tls_ca_file": str(certificate),
             "tls_cert": str(certificate),
             "tls_key": str(key),
