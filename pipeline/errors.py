@@ -23,6 +23,8 @@ class BlockFailure:
     """How often it was tried."""
     error: str
     """What went wrong the last time, with the sample's name where there is one."""
+    by_network: bool = False
+    """Whether it is the network's answer, which no further attempt changes."""
 
 
 class BlocksFailed(RefreshError):  # noqa: N818  # a statement about blocks
@@ -36,6 +38,11 @@ class BlocksFailed(RefreshError):  # noqa: N818  # a statement about blocks
     def __init__(self, failures: tuple[BlockFailure, ...], message: str) -> None:
         super().__init__(message)
         self.failures = failures
+
+    @property
+    def by_network(self) -> bool:
+        """Whether some blocks failed by the network's answer, so that trying again is in vain."""
+        return any(failure.by_network for failure in self.failures)
 
 
 class RecipeError(ScaeError, ValueError):

@@ -47,8 +47,10 @@ def attempt_block(
             raise
         except Exception as error:  # noqa: BLE001  # a user's network may raise anything
             # What a network answers does not depend on the attempt.
-            if attempts > runner.plan.options.retries or isinstance(error, NetworkError):
-                return BlockFailure(block.number, attempts, _told(error, runner, block))
+            by_network = isinstance(error, NetworkError)
+            if by_network or attempts > runner.plan.options.retries:
+                told = _told(error, runner, block)
+                return BlockFailure(block.number, attempts, told, by_network)
         _pause(attempts, stop)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from cache_store.errors import CacheMismatchError, ScaeError
-from pipeline.errors import NetworkError, RefreshError, Stopped
+from pipeline.errors import BlocksFailed, NetworkError, RefreshError, Stopped
 from pipeline.refresh.job import open_or_create
 from pipeline.refresh.plan import RefreshPlan
 from pipeline.refresh.watch_checkpoints import Checkpoint, CheckpointFolder
@@ -142,7 +142,9 @@ class _Watcher:
             return True
         try:
             self._work_on(pinned)
-        except NetworkError as error:
+        except (NetworkError, BlocksFailed) as error:
+            if isinstance(error, BlocksFailed) and not error.by_network:
+                raise
             # People know the trainer's name of the file, not the pin's.
             pin, name = str(pinned.path.absolute()), str(checkpoint.path)
             return self._ledger.doubt(checkpoint, str(error).replace(pin, name))

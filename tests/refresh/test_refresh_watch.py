@@ -121,6 +121,29 @@ def test_damaged_checkpoint_is_named_and_the_one_before_takes_its_place(run: Wat
     assert _heartbeat(run)["state"] == "failed"
 
 
+def test_diverged_checkpoint_is_skipped_by_name_and_the_one_before_takes_its_place(
+    run: WatchedRun,
+) -> None:
+    run.save(3)
+    state = torch.load(run.checkpoint(3), weights_only=True)
+    for weights in state["model"].values():
+        if weights.is_floating_point():
+            weights.fill_(float("nan"))
+    torch.save(state, run.checkpoint(5))
+
+    def train() -> bool:
+        run.save(6)
+        return False
+
+    with pytest.raises(RefreshError, match="past epoch 5, the last one to refresh from"):
+        run.watch(stop=train)
+    assert list(_generations(run)) == [3]
+    (told,) = run.texts("skipped")
+    assert "epoch 5: skipped, damaged: " in told
+    assert "logits must be finite" in told
+    assert run.texts("error") == []
+
+
 def test_damaged_checkpoint_never_leads_back_before_what_is_published(run: WatchedRun) -> None:
     run.save(3)
     with pytest.raises(Stopped):
