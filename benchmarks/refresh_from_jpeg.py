@@ -31,6 +31,8 @@ from pipeline.saliency.networks import BuiltNetwork
 from pipeline.saliency.precision import choose_precision
 from pipeline.saliency.weights import weights_digest
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
 
 class Waiting(nn.Module):
     """Stands in for a network on a GPU: waits, and costs this machine's cores next to nothing."""
@@ -115,16 +117,19 @@ def waiting(num_classes: int) -> BuiltNetwork:
 
 
 def compare(
-    title: str, setting: Setting, rounds: int, limit: Callable[[float, float], float]
+    title: str,
+    setting: Setting,
+    arguments: argparse.Namespace,
+    limit: Callable[[float, float], float],
 ) -> None:
     """Time parts and whole in turn and print them with the ratio to the limit."""
     parts = {"decode": setting.decode, "network": setting.forward, "refresh": setting.refresh}
-    seconds = interleaved(parts, rounds, warm_up=0)
+    seconds = interleaved(parts, arguments.rounds, warm_up=0, clock=CLOCKS[arguments.clock])
     limits = [limit(*pair) for pair in zip(seconds["decode"], seconds["network"], strict=True)]
     print(f"\n{title}, batches of {setting.batch} at {setting.size}x{setting.size}\n")
     rows = [(name, Spread.of(values).text(2)) for name, values in seconds.items()]
     rows.append(("refresh / limit", ratios(seconds["refresh"], limits).text(3)))
-    print(table(("part", "seconds (quartiles)"), rows), flush=True)
+    print(table(("part", f"{arguments.clock} seconds (quartiles)"), rows), flush=True)
 
 
 def main() -> None:
@@ -137,6 +142,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "auto"])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clock", default="wall", choices=list(CLOCKS), help="cpu: busy machine")
     parser.add_argument("--only", choices=["network", "waiting"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -155,14 +161,14 @@ def main() -> None:
             module = setting.built.module
             module.seconds = spent / len(setting.batches)  # type: ignore[assignment]
             title = "a network that waits as long as decoding takes, limit: the slower of the two"
-            compare(title, setting, arguments.rounds, max)
+            compare(title, setting, arguments, max)
         if arguments.only != "waiting":
             source = NetworkSource(
                 name=arguments.network, num_classes=data.num_classes, weights=arguments.weights
             )
             setting = Setting(data, source.build(), arguments)
             title = f"{arguments.network} in {arguments.precision}, limit: the sum of both"
-            compare(title, setting, arguments.rounds, lambda decode, network: decode + network)
+            compare(title, setting, arguments, lambda decode, network: decode + network)
 
 
 if __name__ == "__main__":

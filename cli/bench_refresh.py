@@ -32,7 +32,7 @@ NETWORKS = ("torchvision:resnet50", "resnet32")
     show_default=True,
     help="auto and bf16 add our maps in bfloat16; rivals run in float32.",
 )
-@click.option("--channels-last", is_flag=True, help="Lay all contenders' tensors out NHWC.")
+@click.option("--channels-last", is_flag=True, help="Lay rivals' tensors out NHWC too.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of torch. [default: its own]")
 @click.option(
     "--clock",
@@ -48,8 +48,9 @@ def bench_refresh_command(*, networks: tuple[str, ...], as_json: bool, **options
     """Time Grad-CAM beside the bare forward pass, torchcam, captum and pytorch-grad-cam.
 
     All explain the same batch with the same random weights, and must agree to 1e-5 of the maps'
-    maximum. Every contender runs once a round; medians and quartiles are over the rounds, ratios
-    are taken within a round. The rivals come with pip install 'scae[bench]'.
+    maximum; the last rows are what scae refresh does, tensors laid out NHWC. Every contender runs
+    once a round; medians and quartiles are over the rounds, ratios are taken within a round. The
+    rivals come with pip install 'scae[bench]'.
 
     \b
     Examples:

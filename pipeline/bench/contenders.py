@@ -9,6 +9,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from pipeline.errors import BenchError
 from pipeline.saliency.grad_cam import GradCam
 
-__all__ = ["RIVALS", "Contender", "Task", "forward_pass", "our_maps", "rivals"]
+__all__ = ["RIVALS", "Contender", "Task", "as_refreshed", "forward_pass", "our_maps", "rivals"]
 
 RIVALS = {"torchcam": "torchcam", "captum": "captum", "pytorch-grad-cam": "grad-cam"}
 """Rival -> the package that has it."""
@@ -51,28 +52,48 @@ class Contender:
     """Whether its maps have to be ours."""
 
 
-def forward_pass(task: Task, *, bf16: bool = False) -> Contender:
+def forward_pass(task: Task) -> Contender:
     """Return the limit: the forward pass alone, under `inference_mode`."""
     network = copy.deepcopy(task.network)
-
-    @torch.inference_mode()
-    def run() -> Tensor:
-        with torch.autocast(task.images.device.type, torch.bfloat16, enabled=bf16):
-            logits: Tensor = network(task.images)
-        return logits
-
-    return Contender(name=f"forward pass alone, {'bf16' if bf16 else 'fp32'}", run=run)
+    run = partial(_forward, network, task.images, bf16=False)
+    return Contender(name="forward pass alone, fp32", run=run)
 
 
-def our_maps(task: Task, *, bf16: bool = False) -> Contender:
-    """Return the engine that `scae refresh` runs."""
+def our_maps(task: Task) -> Contender:
+    """Return our engine in the task's layout."""
     cam = GradCam(copy.deepcopy(task.network), task.layer)
+    return Contender(
+        name="scae, fp32", run=partial(_explain, cam, task.images, task.labels, bf16=False)
+    )
 
-    def run() -> Tensor:
-        with torch.autocast(task.images.device.type, torch.bfloat16, enabled=bf16):
-            return cam.maps_and_logits(task.images, task.labels)[0]
 
-    return Contender(name=f"scae, {'bf16' if bf16 else 'fp32'}", run=run)
+def as_refreshed(task: Task, *, bf16: bool) -> list[Contender]:
+    """Return the forward pass and our engine as `scae refresh` runs them, channels last."""
+    network = copy.deepcopy(task.network).to(memory_format=torch.channels_last)
+    images = task.images.contiguous(memory_format=torch.channels_last)
+    cam = GradCam(network, task.layer)
+    how = f"{'bf16' if bf16 else 'fp32'}, channels last"
+    return [
+        Contender(
+            name=f"forward pass alone, {how}", run=partial(_forward, network, images, bf16=bf16)
+        ),
+        Contender(
+            name=f"scae refresh, {how}",
+            run=partial(_explain, cam, images, task.labels, bf16=bf16),
+        ),
+    ]
+
+
+@torch.inference_mode()
+def _forward(network: nn.Module, images: Tensor, *, bf16: bool) -> Tensor:
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        logits: Tensor = network(images)
+    return logits
+
+
+def _explain(cam: GradCam, images: Tensor, labels: Tensor, *, bf16: bool) -> Tensor:
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        return cam.maps_and_logits(images, labels)[0]
 
 
 def rivals(task: Task, without: Iterable[str] = ()) -> list[Contender]:

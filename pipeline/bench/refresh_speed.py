@@ -10,7 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.bench.contenders import RIVALS, Contender, Task, forward_pass, our_maps, rivals
+from pipeline.bench.contenders import (
+    RIVALS,
+    Contender,
+    Task,
+    as_refreshed,
+    forward_pass,
+    our_maps,
+    rivals,
+)
 from pipeline.bench.rounds import Spread, interleaved, ratios
 from pipeline.errors import BenchError
 from pipeline.saliency.networks import build_network
@@ -35,7 +43,7 @@ class SpeedOptions:
     rounds: int = 9
     """Timed rounds; every contender runs once in each."""
     channels_last: bool = False
-    """Lay the network and the images of all contenders out NHWC."""
+    """Lay the rivals' network and images out NHWC, as `scae refresh` does."""
     device: str = "cpu"
     """'cpu' or 'cuda'."""
     precision: str = "auto"
@@ -116,8 +124,9 @@ def measure_network(
     task, size = _task(name, size, options)
     ours = our_maps(task)
     contenders = [forward_pass(task), ours, *rivals(task, options.without)]
+    contenders += as_refreshed(task, bf16=False)
     if choose_precision(options.precision, options.device).name == "bf16":
-        contenders += [forward_pass(task, bf16=True), our_maps(task, bf16=True)]
+        contenders += as_refreshed(task, bf16=True)
     differences = _differences(ours, contenders)
     seconds = interleaved(
         _timed(contenders, options.device, progress), options.rounds, clock=_CLOCKS[options.clock]

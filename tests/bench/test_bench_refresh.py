@@ -26,11 +26,13 @@ def test_table_has_all_contenders_and_rivals_agree() -> None:
         "torchcam",
         "captum",
         "pytorch-grad-cam",
-        "forward pass alone, bf16",
-        "scae, bf16",
+        "forward pass alone, fp32, channels last",
+        "scae refresh, fp32, channels last",
+        "forward pass alone, bf16, channels last",
+        "scae refresh, bf16, channels last",
     ]
     assert all((differences[rival] or 0.0) <= 1e-5 for rival in contenders.RIVALS)
-    assert 0 < (differences["scae, bf16"] or 0.0) < 0.1
+    assert 0 < (differences["scae refresh, bf16, channels last"] or 0.0) < 0.1
     assert all(one.images_per_second.median > 0 for one in figures.contenders)
 
 
@@ -63,6 +65,8 @@ def test_command_prints_one_json_object() -> None:
         "scae, fp32",
         "torchcam",
         "captum",
+        "forward pass alone, fp32, channels last",
+        "scae refresh, fp32, channels last",
     ]
 
 
