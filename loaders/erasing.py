@@ -29,7 +29,7 @@ def sample_sides(
     aspect_law: str = "uniform",
     tries: int = 10,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw the sides of erasing rectangles as Random Erasing does.
+    """Draw the sides of erasing rectangles as Random Erasing does, and cut what never fits.
 
     Area S is uniform, aspect r is uniform or log-uniform, h = round(sqrt(S r)) and
     w = round(sqrt(S / r)). A pair that is not smaller than the image is drawn again, up to `tries`
@@ -50,6 +50,36 @@ def sample_sides(
     Raises:
         OptionError: If an option is outside its range.
     """
+    heights_BT, widths_BT, fits_BT = try_sides(
+        num, size, rng, area=area, aspect=aspect, aspect_law=aspect_law, tries=tries
+    )
+    fits_BT[:, -1] = True
+    each_B, first_B = np.arange(num), fits_BT.argmax(axis=1)
+    return (
+        np.clip(heights_BT[each_B, first_B], 1, size[0]).astype(np.int64),
+        np.clip(widths_BT[each_B, first_B], 1, size[1]).astype(np.int64),
+    )
+
+
+def try_sides(
+    num: int,
+    size: tuple[int, int],
+    rng: Uniforms,
+    *,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    aspect_law: str,
+    tries: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Draw pairs of sides by the law that `sample_sides` describes, which explains the arguments.
+
+    Returns:
+        heights, widths, both (B, tries) float64 whole numbers, and (B, tries) bool: whether a pair
+        is smaller than the image.
+
+    Raises:
+        OptionError: If an option is outside its range.
+    """
     check_range("area", area, limit=1.0)
     check_range("aspect", aspect)
     check_word("aspect_law", aspect_law, ("uniform", "log"))
@@ -64,13 +94,7 @@ def sample_sides(
         aspect_BT = aspect[0] + (aspect[1] - aspect[0]) * uniforms_BT2[..., 1]
     heights_BT = np.rint(np.sqrt(area_BT * aspect_BT))
     widths_BT = np.rint(np.sqrt(area_BT / aspect_BT))
-    fits_BT = (heights_BT < height) & (widths_BT < width)
-    fits_BT[:, -1] = True
-    each_B, first_B = np.arange(num), fits_BT.argmax(axis=1)
-    return (
-        np.clip(heights_BT[each_B, first_B], 1, height).astype(np.int64),
-        np.clip(widths_BT[each_B, first_B], 1, width).astype(np.int64),
-    )
+    return heights_BT, widths_BT, (heights_BT < height) & (widths_BT < width)
 
 
 def centred_boxes(

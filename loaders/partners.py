@@ -1,4 +1,4 @@
-"""MixUp partners for tail samples (Eq. 8): which sample, and the labels that follow.
+"""Partners within classes: for MixUp of tail samples (Eq. 8), and for controls with wrong maps.
 
 Legend: N samples, M anchors (samples to be mixed), K classes.
 """
@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.randomness import Uniforms
+
+PERMUTATION_PURPOSE = 0x5CAF
+"""Sets this permutation apart from other uses of NumPy's Philox with the same seed."""
 
 
 class PartnerTable:
@@ -69,3 +72,29 @@ class PartnerTable:
         packed = np.take_along_axis(choices, order, axis=1)
         slot_M = (uniform_M * usable.sum(1)[own_M]).astype(np.int64)
         return packed[own_M, slot_M].astype(np.int64)
+
+
+def permuted_within_classes(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return for every sample another one of its class, each taken once; a lone one gets itself.
+
+    The classes are shuffled and then turned by one place, so that no sample of a class of two or
+    more keeps its own place.
+
+    Args:
+        labels: (N,) int64 class of every sample.
+        seed: The run's seed, at least 0.
+
+    Returns:
+        (N,) int64 rows, a permutation.
+    """
+    entropy = np.random.SeedSequence([seed, PERMUTATION_PURPOSE])
+    shuffled_N = np.random.Generator(np.random.Philox(entropy)).permutation(len(labels))
+    by_class_N = shuffled_N[np.argsort(labels[shuffled_N], kind="stable")]
+    counts_K = np.bincount(labels)
+    ends_K = np.cumsum(counts_K)
+    following_N = np.arange(1, len(labels) + 1)
+    present_K = counts_K > 0
+    following_N[ends_K[present_K] - 1] = (ends_K - counts_K)[present_K]
+    rows_N = np.empty(len(labels), np.int64)
+    rows_N[by_class_N] = by_class_N[following_N]
+    return rows_N

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.checks import check_range, check_word
+from loaders.beta import symmetric_beta
+from loaders.checks import check_fill, check_range, check_word
 from loaders.errors import DataError, OptionError
 from loaders.randomness import Uniforms
 
@@ -26,7 +27,13 @@ class Event(IntEnum):
 
     NONE = 0
     ERASE = 1
+    """Pixels are erased."""
     MIXUP = 2
+    """Another image is blended in."""
+    PASTE = 3
+    """A rectangle of another image is pasted in."""
+    KEEP = 4
+    """The image is augmented, but for a rectangle that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +79,10 @@ class ErasingOptions:
     partner: Literal["same", "neighbor"] = "same"
     """MixUp partner: of the same class, or of that or a neighbouring class (then soft labels)."""
 
+    maps: Literal["own", "permuted", "mask"] = "own"
+    """Map of an image: its own; that of another image of its class, or the true object's mask
+    where the data has one, as controls of what saliency contributes."""
+
     tail_erase: Literal["p_k", "literal"] = "p_k"
     """An unmixed tail sample is erased with probability p_k, or always (literal Eq. 8)."""
 
@@ -79,7 +90,10 @@ class ErasingOptions:
     """Lambda grows by Eq. 5; False: lambda_max from the first epoch."""
 
     class_aware: bool = True
-    """Eq. 6 to 8 hold; False: every class is erased with p_max, nothing is mixed."""
+    """Eq. 6 to 8 hold; False: every class is erased alike, nothing is mixed."""
+
+    unaware_p: Literal["p_max", "mean"] = "p_max"
+    """Erasing probability without class awareness: p_max, or the mean of p_k over the samples."""
 
     semantic: bool = True
     """Centres follow saliency; False: lambda is 0, centres are uniform."""
@@ -117,7 +131,9 @@ class ScaePolicy(ErasingOptions):
         erase_K = self.p_min + spread * frequency_K**self.gamma
         tail_K = frequency_K < self.tau
         if not self.class_aware:
-            erase_K, tail_K = np.full_like(erase_K, self.p_max), np.zeros_like(tail_K)
+            mean = float(np.average(erase_K, weights=self.class_counts))
+            erase_K = np.full_like(erase_K, self.p_max if self.unaware_p == "p_max" else mean)
+            tail_K = np.zeros_like(tail_K)
         set_field(self, "_erase", erase_K)
         set_field(self, "_tail", tail_K)
         # A class with one sample has no partner: it takes the erasing branch.
@@ -131,7 +147,7 @@ class ScaePolicy(ErasingOptions):
 
     @property
     def erase_probability(self) -> NDArray[np.float64]:
-        """p_k of Eq. 7, or p_max for all without class awareness: (K,) float64 in [0, 1]."""
+        """p_k of Eq. 7, or one value for all without class awareness: (K,) float64 in [0, 1]."""
         return self._erase.copy()
 
     @property
@@ -179,20 +195,8 @@ class ScaePolicy(ErasingOptions):
         return events_B
 
     def mixing_ratio(self, num: int, rng: Uniforms) -> NDArray[np.float64]:
-        """Return mu ~ Beta(alpha, alpha) of Eq. 8: (num,) float64 in [0, 1].
-
-        Exact, with two uniform numbers a row: R cos(2 pi V) with R**2 = nu (U**(-2/nu) - 1) is a
-        Student t with nu degrees of freedom (Bailey, 1994), and t / sqrt(nu + t**2) of nu = 2 alpha
-        is a symmetric Beta(alpha, alpha) stretched to [-1, 1]. Rejection (Joehnk) would take an
-        unbounded number of draws.
-        """
-        uniforms_B2 = rng.random((num, 2))
-        # U in (0, 1]; U**(1 / alpha) may underflow to 0, which gives the right limit, 0 or 1.
-        power_B = (1.0 - uniforms_B2[:, 0]) ** (1.0 / self.alpha)
-        cosine_B = np.cos(2 * np.pi * uniforms_B2[:, 1])
-        square_B = (1.0 - power_B) / (power_B + (1.0 - power_B) * cosine_B**2)
-        ratio_B = 0.5 + 0.5 * cosine_B * np.sqrt(square_B)
-        return np.clip(ratio_B, 0.0, 1.0)
+        """Return mu ~ Beta(alpha, alpha) of Eq. 8: (num,) float64 in [0, 1], two numbers a row."""
+        return symmetric_beta(self.alpha, num, rng)
 
 
 def _check_options(policy: ScaePolicy) -> None:
@@ -203,9 +207,9 @@ def _check_options(policy: ScaePolicy) -> None:
     check_word("border", policy.border, ("clip", "shift"))
     check_word("partner", policy.partner, ("same", "neighbor"))
     check_word("tail_erase", policy.tail_erase, ("p_k", "literal"))
-    fill = policy.fill if isinstance(policy.fill, tuple) else (policy.fill,)
-    if not fill or not all(isinstance(value, Real) and math.isfinite(value) for value in fill):
-        raise OptionError(f"fill must be finite, one value or one a channel, got {policy.fill}")
+    check_word("maps", policy.maps, ("own", "permuted", "mask"))
+    check_word("unaware_p", policy.unaware_p, ("p_max", "mean"))
+    check_fill(policy.fill)
     counts = policy.class_counts
     if len(counts) == 0 or min(counts) < 0 or max(counts) < 1:
         raise OptionError(
