@@ -4,7 +4,7 @@ Legend: B samples of a batch, K classes, S side of the network's input.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -49,14 +49,22 @@ class Batch:
     """(B,) int64, or (B, K) float32 that sum to 1 where partners of other classes are mixed in."""
     indices: Tensor
     """(B,) int64 rows of the data set."""
+    draws: Tensor
+    """(B,) int64, how often each sample came before in this epoch's global order."""
     events: Tensor
     """(B,) uint8 values of `loaders.policy.Event`."""
     boxes: Tensor
-    """(B, 4) int64 erased rectangles (y0, x0, y1, x1), half open; empty where nothing is erased."""
+    """(B, 4) int64 rectangles (y0, x0, y1, x1), half open, that the event is about; empty where
+    there is none."""
+    erased: Tensor
+    """(B,) int64 number of erased pixels."""
     unguided: Tensor
     """(B,) bool, True where a rectangle's centre was uniform for lack of a map."""
     saliency: Tensor
     """(B,) float32 in [0, 1], A_hat at the rectangle's centre; nan where no map placed one."""
+    originals: Tensor | None = None
+    """(B, 3, S, S) float32, images before they were augmented, where the training step chooses
+    what to keep of them; else None."""
 
     def __reduce__(self) -> tuple[Callable[..., "Batch"], tuple[dict[str, Any]]]:
         return _unpacked, (
@@ -68,27 +76,24 @@ class Batch:
 
     def pin_memory(self, device: str | None = None) -> "Batch":
         """Return the batch with images and labels in pinned memory (the data loader calls this)."""
-        return self._replaced(self.images.pin_memory(), self.labels.pin_memory())
+        return self._moved(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with images and labels on a device."""
-        return self._replaced(
-            self.images.to(device, non_blocking=True), self.labels.to(device, non_blocking=True)
-        )
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _replaced(self, images: Tensor, labels: Tensor) -> "Batch":
-        return Batch(
-            images=images,
-            labels=labels,
-            indices=self.indices,
-            events=self.events,
-            boxes=self.boxes,
-            unguided=self.unguided,
-            saliency=self.saliency,
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        return replace(
+            self,
+            images=move(self.images),
+            labels=move(self.labels),
+            originals=None if self.originals is None else move(self.originals),
         )
 
 
-def _packed(tensor: Tensor) -> Tensor | NDArray[Any]:
+def _packed(tensor: Tensor | None) -> Tensor | NDArray[Any] | None:
+    if tensor is None:
+        return None
     small = tensor.device.type == "cpu" and tensor.nbytes <= BY_VALUE_BYTES
     return tensor.numpy() if small else tensor
 

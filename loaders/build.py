@@ -14,6 +14,7 @@ from loaders.errors import OptionError
 from loaders.folder_data import to_arrays
 from loaders.image_data import ArrayData, ImageData
 from loaders.map_style_data import MapStyle, MapStyleData
+from loaders.methods.method import Method
 from loaders.policy import ScaePolicy
 from loaders.sample_orders import SampleOrder, SamplerName, sample_order
 from loaders.samplers import EpochBatches
@@ -44,7 +45,7 @@ def build_loader(
     transform: Transform,
     *,
     cache: str | Path | None = None,
-    policy: ScaePolicy | None = None,
+    policy: ScaePolicy | Method | None = None,
     batch_size: int = 128,
     sampler: SamplerName | SampleOrder = "shuffle",
     repeats: int = 3,
@@ -70,7 +71,7 @@ def build_loader(
         data: An `ImageData` (from `open_data`), or any map-style data set of (image, label).
         transform: From whole images to the network's input.
         cache: Path or URL of the cache; None erases with uniform centres.
-        policy: SCAE's options; None loads images without erasing.
+        policy: SCAE's options, or another method, see `loaders.methods`; None changes no image.
         batch_size: Samples a batch of this process.
         sampler: "shuffle" and "sequential" deliver each sample once; "class_balanced" and
             "square_root" give classes shares in proportion to 1 and sqrt(n_k); "repeated" delivers

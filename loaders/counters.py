@@ -1,6 +1,6 @@
 """What an epoch's batches were like: counted as they are delivered, for the log and the report.
 
-Legend: B samples of a batch, N samples of the data set, G groups of classes.
+Legend: B samples of a batch, N samples of the data set, G groups of classes, E kinds of events.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class EpochReport:
     erased: int
     """Of these, erased."""
     mixed: int
-    """Of these, mixed with a partner."""
+    """Of these, blended with another image, or with a rectangle of one."""
     unguided: int
     """Of the erased, those with a uniform centre for lack of a map or because it is flat."""
     saliency: float | None
@@ -79,7 +79,7 @@ class EpochCounters:
         self._labels_N = data.labels
         groups = class_groups(data.class_counts)
         self._group_K = np.argmax(np.stack([groups[name] for name in GROUPS]), axis=0)
-        self._events_3 = np.zeros(len(Event), np.int64)
+        self._events_E = np.zeros(len(Event), np.int64)
         self._unguided = 0
         self._saliency, self._guided = 0.0, 0
         self._samples_G = np.zeros(len(GROUPS), np.int64)
@@ -88,15 +88,14 @@ class EpochCounters:
 
     def add(self, batch: Batch) -> None:
         """Count one batch."""
-        self._events_3 += np.bincount(batch.events.numpy(), minlength=len(Event))
+        self._events_E += np.bincount(batch.events.numpy(), minlength=len(Event))
         self._unguided += int(batch.unguided.numpy().sum())
         saliency_B = batch.saliency.numpy()
         guided_B = ~np.isnan(saliency_B)
         self._guided += int(guided_B.sum())
         self._saliency += float(saliency_B[guided_B].sum())
         group_B = self._group_K[self._labels_N[batch.indices.numpy()]]
-        y0, x0, y1, x1 = batch.boxes.numpy().T
-        share_B = (y1 - y0) * (x1 - x0) / float(batch.images.shape[2] * batch.images.shape[3])
+        share_B = batch.erased.numpy() / float(batch.images.shape[2] * batch.images.shape[3])
         self._samples_G += np.bincount(group_B, minlength=len(GROUPS))
         self._share_G += np.bincount(group_B, share_B, minlength=len(GROUPS))
 
@@ -112,8 +111,8 @@ class EpochCounters:
             epoch=self._epoch,
             generation=self._generation,
             samples=samples,
-            erased=int(self._events_3[Event.ERASE]),
-            mixed=int(self._events_3[Event.MIXUP]),
+            erased=int(self._events_E[Event.ERASE]),
+            mixed=int(self._events_E[Event.MIXUP] + self._events_E[Event.PASTE]),
             unguided=self._unguided,
             saliency=self._saliency / self._guided if self._guided else None,
             erased_pixels=float(self._share_G.sum()) / max(1, samples),

@@ -56,6 +56,8 @@ class Draft:
         boxes: (B, 4) int64 rectangles (y0, x0, y1, x1), half open, that the event is about.
         erased: (B,) int64 number of erased pixels.
         unguided: (B,) bool, True where a place was drawn uniformly for lack of a map.
+        saliency: (B,) float32 in [0, 1], A_hat at the rectangle's centre; nan where no map placed
+            one.
         originals: (B, 3, S, S) float32 images as they were, where a later step wants them.
     """
 
@@ -68,6 +70,7 @@ class Draft:
         self.boxes = np.zeros((num, 4), np.int64)
         self.erased = np.zeros(num, np.int64)
         self.unguided = np.zeros(num, np.bool_)
+        self.saliency = np.full(num, np.nan, np.float32)
         self.originals: Tensor | None = None
 
     def __len__(self) -> int:
@@ -100,7 +103,7 @@ class Draft:
         """Return the maps of (M,) `slots`, flat ones before the first generation."""
         return self.sources.maps.fetch(self.key.generation, self.key.indices[slots])
 
-    def saliency(self, slots: NDArray[np.int64]) -> SaliencyField:
+    def saliency_field(self, slots: NDArray[np.int64]) -> SaliencyField:
         """Return A_hat of (M,) `slots` over their output pixels; flat maps are marked unguided."""
         found = self.maps(slots)
         self.unguided[slots] = found.gains == 0
@@ -126,9 +129,13 @@ class Draft:
             images=self.images,
             labels=self.labels,
             indices=torch.from_numpy(self.key.indices),
+            draws=torch.from_numpy(self.key.draws),
             events=torch.from_numpy(self.events),
             boxes=torch.from_numpy(self.boxes),
+            erased=torch.from_numpy(self.erased),
             unguided=torch.from_numpy(self.unguided),
+            saliency=torch.from_numpy(self.saliency),
+            originals=self.originals,
         )
 
 

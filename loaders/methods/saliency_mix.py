@@ -108,7 +108,7 @@ class SaliencyMix(Method):
 
 def _map_peaks(draft: Draft, slots: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the first highest pixel of each map as its image shows it; uniform without a map."""
-    field = draft.saliency(slots)
+    field = draft.saliency_field(slots)
     width = draft.size[1]
     tops: Iterable[int] = (int(field.dense(row).argmax()) for row in range(len(slots)))
     peaks = np.array([divmod(top, width) for top in tops], np.int64)

@@ -15,6 +15,7 @@ from loaders.centres import sample_centres
 from loaders.erasing import centred_boxes, sample_sides
 from loaders.errors import DataError
 from loaders.gains import exact_gains
+from loaders.lookup import look_up
 from loaders.map_source import MapBatch
 from loaders.methods.draft import Draft, mixed_labels
 from loaders.methods.method import Method, MethodOptions, Setting
@@ -66,22 +67,35 @@ class Scae(Method):
         return self.policy.partner == "neighbor"
 
     def guidance(self, epoch: int) -> float:
-        """Return lambda(t) of Eq. 5, 0 where true masks stand in for maps."""
-        return 0.0 if self.policy.maps == "mask" else self.policy.lam(epoch)
+        """Return lambda(t) of Eq. 5, 0 where true masks stand in for maps.
+
+        Raises:
+            OptionError: If the policy has no such epoch.
+        """
+        lam = self.policy.lam(epoch)
+        return 0.0 if self.policy.maps == "mask" else lam
 
     def apply(self, draft: Draft) -> None:
         """Erase some samples in place and mix others, never both."""
         events_B = self.policy.decide(draft.classes, draft.stream("event"))
         erased_E = np.flatnonzero(events_B == Event.ERASE)
-        draft.erase(erased_E, self._boxes(draft, erased_E), self.policy.fill)
+        boxes_E4, draft.saliency[erased_E] = self._boxes(draft, erased_E)
+        draft.erase(erased_E, boxes_E4, self.policy.fill)
         self._mix(draft, np.flatnonzero(events_B == Event.MIXUP))
 
-    def _boxes(self, draft: Draft, slots_E: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Draw rectangles: centres by Eq. 4, sides as Random Erasing does."""
+    def _boxes(
+        self, draft: Draft, slots_E: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Draw rectangles: centres by Eq. 4, sides as Random Erasing does.
+
+        Returns:
+            (E, 4) int64 boxes; (E,) float32 A_hat at their centres, nan for a flat or missing map.
+        """
         policy, maps = self.policy, self._maps(draft, slots_E)
         draft.unguided[slots_E] = maps.gains == 0
         if len(slots_E) == 0:
-            return np.zeros((0, 4), np.int64)
+            return np.zeros((0, 4), np.int64), np.zeros(0, np.float32)
+        views = draft.views.take(slots_E)
         centres_E2 = sample_centres(
             maps.maps,
             draft.size,
@@ -89,7 +103,7 @@ class Scae(Method):
             draft.stream("centre", slots_E),
             gains=maps.gains,
             floors=maps.floors,
-            views=draft.views.take(slots_E),
+            views=views,
         )
         heights_E, widths_E = sample_sides(
             len(slots_E),
@@ -99,7 +113,11 @@ class Scae(Method):
             aspect=policy.aspect,
             aspect_law=policy.aspect_law,
         )
-        return centred_boxes(centres_E2, heights_E, widths_E, draft.size, border=policy.border)
+        y_E1, x_E1 = centres_E2[:, :1], centres_E2[:, 1:]
+        saliency_E = look_up(maps.maps, maps.gains, maps.floors, views, y_E1, x_E1)[:, 0]
+        saliency_E[maps.gains == 0] = np.nan
+        boxes_E4 = centred_boxes(centres_E2, heights_E, widths_E, draft.size, border=policy.border)
+        return boxes_E4, saliency_E.astype(np.float32)
 
     def _maps(self, draft: Draft, slots_E: NDArray[np.int64]) -> MapBatch:
         if self.policy.maps == "own":

@@ -145,7 +145,7 @@ def test_a_plain_data_loader_gives_the_same_however_workers_start(
     tmp_path: Path, mixed_data: ArrayData, make_loader: MakeLoader, method: str
 ) -> None:
     """Epoch and generation reach persistent workers through shared memory."""
-    policy = make_loader().dataset.policy
+    policy = make_loader().dataset.method
     transform = StandardTransform(geometry=CropFlip(8, padding=2), mean=(0.5,) * 3, std=(0.2,) * 3)
     dataset = ScaeDataset(mixed_data, tmp_path / "loader-cache", policy, transform, generation=1)
     loader = DataLoader(
