@@ -142,10 +142,7 @@ class KeepAugment(Method):
         if not self.needs_maps:
             draft.originals = None if self._base is None else originals
             return
-        field = draft.saliency_field(slots_M)
-        saliency_MHW = np.zeros((len(slots_M), *draft.size))
-        for row, saliency_HW in enumerate(saliency_MHW):
-            saliency_HW[:] = field.dense(row)
+        saliency_MHW = draft.saliency_field(slots_M).dense()
         boxes_M4 = self.regions(saliency_MHW, draft.stream("region", slots_M))
         if self._base is None:
             draft.erase(slots_M, boxes_M4)

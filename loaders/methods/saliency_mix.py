@@ -1,9 +1,8 @@
 """SaliencyMix (Uddin et al., 2021): CutMix whose box lies around the source's salient peak.
 
-Legend: B samples, H, W sides of an image.
+Legend: B samples, M chosen samples, H, W sides of an image.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -108,9 +107,7 @@ class SaliencyMix(Method):
 
 def _map_peaks(draft: Draft, slots: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the first highest pixel of each map as its image shows it; uniform without a map."""
-    field = draft.saliency_field(slots)
-    width = draft.size[1]
-    tops: Iterable[int] = (int(field.dense(row).argmax()) for row in range(len(slots)))
-    peaks = np.array([divmod(top, width) for top in tops], np.int64)
+    saliency_MHW = draft.saliency_field(slots).dense()
+    peaks = np.stack(np.divmod(saliency_MHW.reshape(len(slots), -1).argmax(1), draft.size[1]), 1)
     uniform = (draft.stream("centre", slots).random((len(slots), 2)) * draft.size).astype(np.int64)
     return np.where(draft.unguided[slots, None], uniform, peaks)

@@ -210,9 +210,9 @@ def test_augmented_second_stage_erases_as_the_first_one_ended(
     recipe = tiny_recipe("second_stage.name=crt", "second_stage.augment=true", "train.epochs=4")
     stage = second_stage(build_parts(recipe, tmp_path / "maps.zarr"))
     assert [stage.lam(epoch) for epoch in (4, 13)] == [8.0 * 3 / 4] * 2
-    assert stage.loader.dataset.policy is not None
+    assert stage.loader.dataset.method is not None
     plain = second_stage(build_parts(tiny_recipe("second_stage.name=crt"), tmp_path / "maps.zarr"))
-    assert plain.loader.dataset.policy is None
+    assert plain.loader.dataset.method is None
 
 
 def test_ldam_goes_with_a_new_head_of_its_kind(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:

@@ -107,8 +107,8 @@ def test_selective_cut_spares_what_the_map_shows(
     method.apply(draft)
     assert (draft.events == Event.ERASE).all()
     assert (draft.erased == 36).all()
-    saliency = draft.saliency_field(np.array([0])).dense(0)
-    importance = region_importance(saliency[None], 6)[0]
+    saliency = draft.saliency_field(np.array([0])).dense()
+    importance = region_importance(saliency, 6)[0]
     limit = np.quantile(importance, 0.5)
     for slot, (y0, x0, y1, x1) in enumerate(draft.boxes.tolist()):
         assert importance[y0, x0] < limit or importance[y0, x0] == importance.min()
