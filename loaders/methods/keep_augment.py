@@ -81,6 +81,11 @@ class KeepAugmentOptions(MethodOptions):
         if self.gradient_size is not None:
             check_count("gradient_size", self.gradient_size, 1)
 
+    @property
+    def reads_maps(self) -> bool:
+        """Whether saliency comes from cached maps."""
+        return self.saliency == "maps"
+
     def build(self, setting: Setting) -> "KeepAugment":
         """Return the method for a run.
 
@@ -106,7 +111,7 @@ class KeepAugment(Method):
     """KeepAugment on a batch.
 
     With maps everything happens in `apply`. With gradients, which only the process that trains can
-    make, `apply` prepares, and that process goes on with `chosen`, `regions` and `keep`.
+    make, `apply` prepares, and that process goes on with `regions`.
 
     Args:
         options: What can be chosen.
@@ -132,7 +137,8 @@ class KeepAugment(Method):
 
     def apply(self, draft: Draft) -> None:
         """Augment the chosen images of a batch, or prepare that."""
-        slots_M = self.chosen(len(draft), draft.stream("event"))
+        chosen_B = draft.stream("event").random((len(draft), 1))[:, 0] < self.options.prob
+        slots_M = np.flatnonzero(chosen_B)
         originals = draft.images
         if self._base is not None:
             draft.images = originals.clone()
@@ -140,7 +146,10 @@ class KeepAugment(Method):
                 self._base, originals[slots_M], draft.stream("augment", slots_M)
             )
         if not self.needs_maps:
+            # What is counted is known now; where, the process that trains will say.
             draft.originals = None if self._base is None else originals
+            draft.events[slots_M] = Event.ERASE if self._base is None else Event.KEEP
+            draft.erased[slots_M] = self.options.length**2 if self._base is None else 0
             return
         saliency_MHW = draft.saliency_field(slots_M).dense()
         boxes_M4 = self.regions(saliency_MHW, draft.stream("region", slots_M))
@@ -149,10 +158,6 @@ class KeepAugment(Method):
             return
         put_back(draft.images, originals, slots_M, boxes_M4)
         draft.events[slots_M], draft.boxes[slots_M] = Event.KEEP, boxes_M4
-
-    def chosen(self, num: int, rng: Uniforms) -> NDArray[np.int64]:
-        """Return the slots of a batch of `num` images that are augmented: (M,) int64."""
-        return np.flatnonzero(rng.random((num, 1))[:, 0] < self.options.prob)
 
     def regions(self, saliency: NDArray[np.floating[Any]], rng: Uniforms) -> NDArray[np.int64]:
         """Draw the square of each image that is cut, or put back.

@@ -41,11 +41,11 @@ class Method(ABC):
 
     @property
     def needs_maps(self) -> bool:
-        """Whether the method is pointless without a cache of maps."""
+        """Whether the method is pointless without cached maps."""
         return False
 
     def guidance(self, epoch: int) -> float:
-        """Return how strongly maps steer the method at a 0-based epoch; 0 if they do not.
+        """Return how strongly saliency steers the method at a 0-based epoch.
 
         For SCAE it is lambda(t) of Eq. 5; refreshes are skipped where it is near 0.
         """
@@ -63,6 +63,16 @@ class MethodOptions(ABC):
 
     name: ClassVar[str]
     """How recipes call the method."""
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether labels become shares of classes."""
+        return False
+
+    @property
+    def reads_maps(self) -> bool:
+        """Whether the method looks at cached maps, where there are some."""
+        return False
 
     @abstractmethod
     def build(self, setting: Setting) -> Method | None:

@@ -48,6 +48,16 @@ class SaliencyMixOptions(MethodOptions):
         check_positive("alpha", self.alpha)
         check_word("saliency", self.saliency, ("opencv", "maps"))
 
+    @property
+    def soft_labels(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def reads_maps(self) -> bool:
+        """Whether saliency comes from cached maps."""
+        return self.saliency == "maps"
+
     def build(self, setting: Setting) -> "SaliencyMix":
         """Return the method for a run.
 

@@ -38,6 +38,16 @@ class ScaeOptions(ErasingOptions, MethodOptions):
     def __post_init__(self) -> None:
         self.policy(num_epochs=1, class_counts=(1, 1))  # refuses what is outside its range
 
+    @property
+    def soft_labels(self) -> bool:
+        """Whether partners may be of other classes."""
+        return self.partner == "neighbor"
+
+    @property
+    def reads_maps(self) -> bool:
+        """Whether maps place the rectangles, and not true masks."""
+        return self.maps != "mask"
+
     def policy(self, *, num_epochs: int, class_counts: tuple[int, ...]) -> ScaePolicy:
         """Return the policy for a training set."""
         options = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -67,13 +77,12 @@ class Scae(Method):
         return self.policy.partner == "neighbor"
 
     def guidance(self, epoch: int) -> float:
-        """Return lambda(t) of Eq. 5, 0 where true masks stand in for maps.
+        """Return lambda(t) of Eq. 5.
 
         Raises:
             OptionError: If the policy has no such epoch.
         """
-        lam = self.policy.lam(epoch)
-        return 0.0 if self.policy.maps == "mask" else lam
+        return self.policy.lam(epoch)
 
     def apply(self, draft: Draft) -> None:
         """Erase some samples in place and mix others, never both."""

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from loaders.batches import Batch
 from loaders.counters import EpochReport
+from loaders.methods.keep_augment import KeepAugment
 from pipeline.errors import Stopped, TrainingError
+from pipeline.training.keep_salient import keep_salient
 from pipeline.training.run_folder import Row
 from pipeline.training.setup import RunParts
 from pipeline.training.stage import Stage
@@ -26,13 +28,13 @@ class EpochSums:
 
     samples: int = 0
     loss: float = 0.0
-    right: float = 0.0
+    right: float | None = 0.0
 
-    def add(self, num: int, loss: float, right: float) -> None:
-        """Count one batch of `num`; `loss` is its mean, `right` its number of hits."""
+    def add(self, num: int, loss: float, right: float | None) -> None:
+        """Count one batch of `num`; `loss` is its mean, `right` its number of hits, if known."""
         self.samples += num
         self.loss += loss * num
-        self.right += right
+        self.right = None if self.right is None or right is None else self.right + right
 
     def as_row(self, seen: EpochReport) -> Row:
         """Return the columns of metrics.csv that an epoch's loop and its loader know."""
@@ -40,7 +42,7 @@ class EpochSums:
         by_group = seen.erased_pixels_by_group
         return {
             "train_loss": self.loss / num,
-            "train_top1": self.right / num,
+            "train_top1": None if self.right is None else self.right / num,
             "erased": seen.erased / num,
             "mixed": seen.mixed / num,
             "unguided": seen.unguided / max(1, seen.erased),
@@ -88,16 +90,20 @@ def train_epoch(
     return sums.as_row(stage.loader.report())
 
 
-def _step(parts: RunParts, stage: Stage, batch: Batch, epoch: int) -> tuple[Tensor, float]:
+def _step(parts: RunParts, stage: Stage, batch: Batch, epoch: int) -> tuple[Tensor, float | None]:
     moved = batch.to(parts.device)
+    method = stage.loader.dataset.method
+    if isinstance(method, KeepAugment) and not method.needs_maps:
+        moved = keep_salient(method, stage.network, moved, epoch=epoch, seed=parts.recipe.seed)
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
         logits = stage.logits(moved.images.contiguous(memory_format=torch.channels_last))
     loss = stage.objective(logits.float(), moved.labels, epoch)
     stage.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     stage.optimizer.step()
-    labels = moved.labels.argmax(1) if moved.labels.ndim == 2 else moved.labels
-    return loss.detach(), float((logits.detach().argmax(1) == labels).sum())
+    if moved.labels.ndim == 2:
+        return loss.detach(), None  # an image of several classes has no right answer to count
+    return loss.detach(), float((logits.detach().argmax(1) == moved.labels).sum())
 
 
 def _not_finite(parts: RunParts, batch: Batch, epoch: int, step: int) -> str:

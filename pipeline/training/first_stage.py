@@ -8,7 +8,7 @@ from pipeline.training.stage import Stage
 
 def first_stage(parts: RunParts) -> Stage:
     """Return the training of all weights by the recipe's loss, on the erasing loader's batches."""
-    recipe, policy = parts.recipe, parts.policy
+    recipe = parts.recipe
     objective = build_objective(recipe.loss, parts.train_data.class_counts, recipe.train.epochs)
     return Stage(
         number=1,
@@ -18,5 +18,5 @@ def first_stage(parts: RunParts) -> Stage:
         optimizer=parts.optimizer,
         loader=parts.loader,
         learning_rate=lambda epoch: learning_rate(recipe.train, epoch),
-        lam=policy.lam if policy is not None else lambda _epoch: 0.0,
+        lam=parts.guidance,
     )

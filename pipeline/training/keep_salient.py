@@ -7,13 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from loaders.batches import Batch
 from loaders.erasing import erase_rectangles
 from loaders.methods.keep_augment import KeepAugment, put_back
-from loaders.policy import Event
 from loaders.randomness import KeyedStream
 from pipeline.saliency.hooks import borrowed, unwrap
 
@@ -67,34 +65,21 @@ def keep_salient(
         seed: the run's seed: they decide the draws, with indices and draws of the batch.
 
     Returns:
-        The batch with its record of what was done.
+        The batch with the boxes; what is to be done with which image its events say.
     """
-
-    def stream(purpose: str, slots: NDArray[np.int64]) -> KeyedStream:
-        indices, draws = batch.indices.numpy()[slots], batch.draws.numpy()[slots]
-        return KeyedStream(seed, epoch, indices, draws, purpose)
-
-    num = len(batch.indices)
-    slots_M = keep.chosen(num, stream("event", np.arange(num)))
+    slots_M = np.flatnonzero(batch.events.numpy())
     if len(slots_M) == 0:
         return batch
     originals = batch.images if batch.originals is None else batch.originals
     saliency_MSS = input_gradients(
         network, originals[slots_M], batch.labels[slots_M], size=keep.options.gradient_size
     )
-    boxes_B4 = np.zeros((num, 4), np.int64)
-    boxes_B4[slots_M] = keep.regions(saliency_MSS.cpu().numpy(), stream("region", slots_M))
-    events_B, erased_B = np.zeros(num, np.uint8), np.zeros(num, np.int64)
+    indices_M, draws_M = batch.indices.numpy()[slots_M], batch.draws.numpy()[slots_M]
+    rng = KeyedStream(seed, epoch, indices_M, draws_M, "region")
+    boxes_B4 = np.zeros((len(batch.indices), 4), np.int64)
+    boxes_B4[slots_M] = keep.regions(saliency_MSS.cpu().numpy(), rng)
     if batch.originals is None:
         erase_rectangles(batch.images, boxes_B4)
-        events_B[slots_M], erased_B[slots_M] = Event.ERASE, keep.options.length**2
     else:
         put_back(batch.images, originals, slots_M, boxes_B4[slots_M])
-        events_B[slots_M] = Event.KEEP
-    return replace(
-        batch,
-        events=torch.from_numpy(events_B),
-        boxes=torch.from_numpy(boxes_B4),
-        erased=torch.from_numpy(erased_B),
-        originals=None,
-    )
+    return replace(batch, boxes=torch.from_numpy(boxes_B4), originals=None)

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cache_store.records import canonical_json, sha256
-from loaders.policy import ErasingOptions, ScaePolicy
+from loaders.methods.method import MethodOptions
+from loaders.methods.scae import ScaeOptions
 from pipeline.training.checks import require
 from pipeline.training.combinations import check_combinations
 from pipeline.training.losses.options import LossRecipe
@@ -89,14 +90,6 @@ class TrainRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EraseRecipe(ErasingOptions):
-    """Section [erase]: the options of `loaders.policy.ScaePolicy`."""
-
-    method: Literal["scae", "none"] = "scae"
-    """none trains without erasing."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RefreshRecipe:
     """Section [refresh]."""
 
@@ -143,8 +136,8 @@ class Recipe:
     """How."""
     loss: LossRecipe = field(default_factory=LossRecipe)
     """What it minimises."""
-    erase: EraseRecipe = field(default_factory=EraseRecipe)
-    """What is erased."""
+    augment: MethodOptions = field(default_factory=ScaeOptions)
+    """What is erased or mixed: a method of `loaders.methods.registry`, and its options."""
     refresh: RefreshRecipe = field(default_factory=RefreshRecipe)
     """When maps are made anew."""
     evaluate: EvaluateRecipe = field(default_factory=EvaluateRecipe)
@@ -154,7 +147,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require("seed", self.seed >= 0, "0 or more", self.seed)
-        self.policy((1, 1))  # so that a wrong option is refused when the recipe is read
         check_combinations(self)
 
     @property
@@ -165,32 +157,25 @@ class Recipe:
     @property
     def mixing(self) -> str | None:
         """The setting that mixes images, if there is one."""
-        erase = self.erase
-        if erase.method == "scae" and erase.class_aware and erase.beta > 0 and erase.tau > 0:
-            return "erase.beta > 0 (MixUp of tail classes)"
-        return None
+        augment = self.augment
+        if isinstance(augment, ScaeOptions):
+            mixed = augment.class_aware and augment.beta > 0 and augment.tau > 0
+            return "augment.beta > 0 (MixUp of tail classes)" if mixed else None
+        return self.soft_labels
 
     @property
     def soft_labels(self) -> str | None:
         """The setting that makes labels shares of classes instead of integers, if there is one."""
-        if self.erase.method == "scae" and self.erase.partner == "neighbor":
-            return 'erase.partner = "neighbor"'
-        return None
-
-    def policy(self, class_counts: tuple[int, ...]) -> ScaePolicy | None:
-        """Return the erasing policy for a training set, None for method 'none'.
-
-        Raises:
-            OptionError: If an option is outside its range.
-        """
-        options = asdict(self.erase)
-        if options.pop("method") == "none":
+        if not self.augment.soft_labels:
             return None
-        return ScaePolicy(num_epochs=self.train.epochs, class_counts=class_counts, **options)
+        if isinstance(self.augment, ScaeOptions):
+            return 'augment.partner = "neighbor"'
+        return f"augment.method = {self.augment.name!r}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as TOML values; what is left out stays out."""
-        return _without_none(asdict(self))
+        fields = _without_none(asdict(self))
+        return {**fields, "augment": {"method": self.augment.name, **fields["augment"]}}
 
     def digest(self) -> str:
         """Return the hex SHA-256 over everything that changes the result."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from loaders.methods.scae import ScaeOptions
 from pipeline.refresh.job import RefreshReport, execute
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
 from pipeline.refresh.policy import RefreshPolicy
@@ -17,12 +18,13 @@ Device = Literal["auto", "cpu", "cuda"]
 
 def refresh_policy(recipe: Recipe) -> RefreshPolicy:
     """Return after which epochs of a run its maps are made anew."""
-    erasing = recipe.policy((1, 1))  # lambda does not depend on the classes
-    return RefreshPolicy(
-        num_epochs=recipe.train.epochs,
-        interval=recipe.refresh.interval if erasing is not None else 0,
-        lam=erasing.lam if erasing is not None else lambda _epoch: 0.0,
-    )
+    augment, num_epochs = recipe.augment, recipe.train.epochs
+    lam: Callable[[int], float] = lambda _epoch: 1.0  # noqa: E731  # other methods than SCAE
+    if isinstance(augment, ScaeOptions):
+        # Lambda does not depend on the classes.
+        lam = augment.policy(num_epochs=num_epochs, class_counts=(1, 1)).lam
+    interval = recipe.refresh.interval if augment.reads_maps else 0
+    return RefreshPolicy(num_epochs=num_epochs, interval=interval, lam=lam)
 
 
 def refresh_options(recipe: Recipe, *, device: Device) -> RefreshOptions:

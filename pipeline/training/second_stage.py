@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from loaders.policy import ScaePolicy
+from loaders.methods.method import Method
+from loaders.methods.scae import Scae
 from pipeline.saliency.cifar_resnet import NormedLinear
 from pipeline.training.class_aware import ClassAware
 from pipeline.training.head import head_of
@@ -49,7 +50,7 @@ def second_stage(parts: RunParts) -> Stage:
     if options.name == "crt":
         _initialise(head, parts.recipe.seed)
     scaling = LogitScaling(head) if options.name in SCALED and isinstance(head, nn.Linear) else None
-    policy = _policy(parts)
+    method = _method(parts)
     begin = train.epochs
     return Stage(
         number=2,
@@ -61,7 +62,7 @@ def second_stage(parts: RunParts) -> Stage:
             parts.recipe,
             parts.train_data,
             parts.built,
-            policy,
+            method,
             parts.size,
             parts.cache,
             accept_stale=parts.accept_stale,
@@ -70,7 +71,7 @@ def second_stage(parts: RunParts) -> Stage:
         learning_rate=lambda epoch: half_cosine(
             options.base_lr, (epoch - begin) / options.num_epochs
         ),
-        lam=policy.lam if policy is not None else lambda _epoch: 0.0,
+        lam=method.guidance if method is not None else lambda _epoch: 0.0,
         scaling=scaling,
         batchnorm_moves=options.shifted_bn,
     )
@@ -113,14 +114,18 @@ def _optimizer(
     return SGD(groups, lr=options.base_lr, momentum=momentum, weight_decay=options.decay)
 
 
-def _policy(parts: RunParts) -> ScaePolicy | None:
-    """Return the policy of the first stage's last epoch, for all epochs of the second."""
-    recipe, policy = parts.recipe, parts.policy
-    if policy is None or not recipe.second_stage.augment:
+def _method(parts: RunParts) -> Method | None:
+    """Return the method as it was in the first stage's last epoch, for all epochs of the second."""
+    recipe, method = parts.recipe, parts.method
+    if not recipe.second_stage.augment:
         return None
-    return replace(
-        policy,
-        num_epochs=recipe.num_epochs,
-        lambda_max=policy.lam(recipe.train.epochs - 1),
-        curriculum=False,
+    if not isinstance(method, Scae):
+        return method
+    return Scae(
+        replace(
+            method.policy,
+            num_epochs=recipe.num_epochs,
+            lambda_max=method.policy.lam(recipe.train.epochs - 1),
+            curriculum=False,
+        )
     )

@@ -14,6 +14,8 @@ from loaders.errors import DataError
 from loaders.folder_data import FolderData
 from loaders.geometry import CropFlip, ResizedCropFlip
 from loaders.image_data import ArrayData, ImageData
+from loaders.methods.method import Method, Setting
+from loaders.methods.scae import Scae
 from loaders.policy import ScaePolicy
 from loaders.sample_orders import SampleOrder
 from loaders.scae_loader import ScaeLoader
@@ -48,8 +50,8 @@ class RunParts:
     """The network and how images are normalised for it."""
     optimizer: SGD
     """SGD with momentum."""
-    policy: ScaePolicy | None
-    """When and where to erase."""
+    method: Method | None
+    """What is erased or mixed, and how."""
     loader: ScaeLoader
     """Training batches."""
     size: int
@@ -62,6 +64,15 @@ class RunParts:
     """Path or URL of the cache."""
     accept_stale: bool
     """Whether maps of images that have changed since are used."""
+
+    @property
+    def policy(self) -> ScaePolicy | None:
+        """SCAE's decisions, None for another method."""
+        return self.method.policy if isinstance(self.method, Scae) else None
+
+    def guidance(self, epoch: int) -> float:
+        """Return how strongly saliency steers the method at a 0-based epoch, 0 without one."""
+        return 0.0 if self.method is None else self.method.guidance(epoch)
 
 
 def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False) -> RunParts:
@@ -88,7 +99,15 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
     # Convolutions are 1.2 to 1.8 times faster so on CPUs, and GPUs want it for bfloat16.
     built.module.to(device).to(memory_format=torch.channels_last)
     prepare_head(recipe, built, size)
-    policy = recipe.policy(tuple(train_data.class_counts.tolist()))
+    method = recipe.augment.build(
+        Setting(
+            num_epochs=recipe.train.epochs,
+            class_counts=tuple(train_data.class_counts.tolist()),
+            size=size,
+            mean=built.mean,
+            std=built.std,
+        )
+    )
     precision = recipe.train.precision
     return RunParts(
         recipe=recipe,
@@ -102,9 +121,9 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
             momentum=recipe.train.momentum,
             weight_decay=recipe.train.weight_decay,
         ),
-        policy=policy,
+        method=method,
         loader=run_loader(
-            recipe, train_data, built, policy, size, cache, accept_stale=accept_stale
+            recipe, train_data, built, method, size, cache, accept_stale=accept_stale
         ),
         size=size,
         device=device,
@@ -165,7 +184,7 @@ def run_loader(
     recipe: Recipe,
     data: ImageData,
     built: BuiltNetwork,
-    policy: ScaePolicy | None,
+    method: Method | None,
     size: int,
     cache: str | Path,
     *,
@@ -178,7 +197,7 @@ def run_loader(
         recipe: The recipe.
         data: Training images.
         built: Says how images are normalised.
-        policy: When and where to erase, None for never.
+        method: What is erased or mixed, None for nothing.
         size: Side of the network's input in pixels.
         cache: Path or URL of the cache.
         accept_stale: Use the maps of images that have changed since.
@@ -194,7 +213,7 @@ def run_loader(
         data,
         StandardTransform(geometry=geometry, mean=built.mean, std=built.std),
         cache=cache,
-        policy=policy,
+        policy=method,
         batch_size=recipe.train.batch_size,
         num_workers=workers,
         seed=recipe.seed,

@@ -70,6 +70,7 @@ def train(recipe: Recipe, options: TrainOptions) -> RunFolder:
     cache = options.cache or folder.cache
     parts = build_parts(recipe, cache, accept_stale=options.accept_stale)
     progress = Progress(epoch=-1, generation=_first_generation(parts, options.log))
+    _check_maps(parts, progress.generation)
     trainer = _Trainer(parts, folder, options)
     if checkpoints:
         progress = load_checkpoint(checkpoints[-1], trainer.stage_of, recipe.digest())
@@ -192,6 +193,18 @@ def _first_generation(parts: RunParts, log: Log) -> int:
     if made.weights == "random":
         log("warning: those maps are from a network with random weights")
     return generation.number
+
+
+def _check_maps(parts: RunParts, generation: int) -> None:
+    method, recipe = parts.method, parts.recipe
+    if method is None or not method.needs_maps or generation != NO_GENERATION:
+        return
+    if not recipe.refresh.interval:
+        raise RecipeError(
+            f"augment.method = {recipe.augment.name!r} takes its places from saliency maps, but "
+            f"there are none at {parts.cache} and refresh.interval = 0 makes none: name a cache "
+            "with --cache, or set refresh.interval, or another augment.saliency"
+        )
 
 
 def _check_generation(parts: RunParts, progress: Progress) -> None:

@@ -192,8 +192,8 @@ def test_network_option_without_a_value_is_a_usage_error(folder: Path) -> None:
     ("words", "part"),
     [
         (["--set", "train.epoch=3"], "did you mean train.epochs?"),
-        (["--set", "erase.area=[0.5, 0.2]"], "area must be (low, high)"),
-        (["--set", "erase.p_max=1.5"], "p_max must be in [0, 1], got 1.5"),
+        (["--set", "augment.area=[0.5, 0.2]"], "area must be (low, high)"),
+        (["--set", "augment.p_max=1.5"], "p_max must be in [0, 1], got 1.5"),
         (["--recipe", "nowhere.toml"], "no recipe nowhere.toml"),
     ],
     ids=["key", "rectangle", "probability", "file"],

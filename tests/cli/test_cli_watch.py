@@ -38,7 +38,7 @@ OVERRIDES = [
     "data.name=shapes",
     f"data.classes={NUM_CLASSES}",
     "train.epochs=12",
-    "erase.lambda_max=4.0",
+    "augment.lambda_max=4.0",
     "refresh.batch_size=32",
 ]
 """Refreshes after epochs 3 and 7, of two blocks each."""

@@ -57,7 +57,7 @@ def tiny_recipe(image_folder: Path) -> Callable[..., Recipe]:
                 "train.batch_size=16",
                 "train.precision=fp32",
                 "refresh.interval=2",
-                "erase.lambda_max=8.0",
+                "augment.lambda_max=8.0",
                 *overrides,
             ],
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NO_NORMS = ("none", "crt")
 """Second stages that leave the norms of the head's rows alone."""
-SOFT = "erase.partner=neighbor"
+SOFT = "augment.partner=neighbor"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ SOFT = "erase.partner=neighbor"
     [
         pytest.param(
             ["loss.name=ldam", SOFT],
-            r"'ldam' needs integer labels \(its margin .*, and erase.partner = \"neighbor\" makes",
+            r"'ldam' needs integer labels \(its margin .*, and augment.partner = \"neighbor\" ma",
             id="ldam-soft",
         ),
         pytest.param(["loss.name=focal", SOFT], "'focal' needs integer labels", id="focal-soft"),
@@ -132,7 +132,7 @@ def test_every_loss_goes_with_every_second_stage_and_with_erasing_or_none(
     stages = [name for name in get_args(SecondStageName) if loss != "ldam" or name in NO_NORMS]
     for number, name in enumerate(stages):
         erasing = ("none", "scae")[number % 2]
-        words = [f"loss.name={loss}", f"second_stage.name={name}", f"erase.method={erasing}"]
+        words = [f"loss.name={loss}", f"second_stage.name={name}", f"augment.method={erasing}"]
         recipe = tiny_recipe(*words, *head, "train.batch_size=40")
         parts = build_parts(recipe, tmp_path / "maps.zarr")
         for make in (first_stage, second_stage)[: 1 + (recipe.num_epochs > recipe.train.epochs)]:

@@ -59,7 +59,7 @@ def test_watcher_finds_the_trainers_own_generation(
 def test_run_without_erasing_has_nothing_to_follow(
     tmp_path: Path, tiny_recipe: Callable[..., Recipe]
 ) -> None:
-    recipe = tiny_recipe("erase.method=none", "train.epochs=1")
+    recipe = tiny_recipe("augment.method=none", "train.epochs=1")
     folder = train(recipe, TrainOptions(run=tmp_path / "run", log=lambda _line: None))
     followed = followed_run(folder.path)
     assert followed is not None

@@ -108,7 +108,7 @@ def test_a_network_falls_with_its_salient_area_and_stands_without_the_rest() -> 
 
 def test_a_run_measures_it_when_asked_and_shows_it(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
     lines: list[str] = []
-    recipe = tiny_recipe("train.epochs=1", "evaluate.occlusion=true", "erase.method=none")
+    recipe = tiny_recipe("train.epochs=1", "evaluate.occlusion=true", "augment.method=none")
     folder = train(recipe, TrainOptions(run=tmp_path / "run", log=lines.append))
     measured = json.loads(folder.summary_path.read_text())["occlusion"]
     assert all(0 <= value <= 1 for order in ORDERS for value in measured[order])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from loaders.methods.registry import METHODS
 from pipeline.errors import RecipeError
 from pipeline.training.recipe import Recipe
 from pipeline.training.recipe_file import load_recipe
@@ -27,9 +28,9 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
 
 def test_overrides_win_over_the_file_and_are_typed(tmp_path: Path) -> None:
     path = _write(tmp_path, "seed = 3\n[train]\nepochs = 7\n[data]\nname = 'shapes'\n")
-    recipe = load_recipe(path, ["train.epochs=9", "data.name=cifar10", "erase.area=[0.1, 0.2]"])
+    recipe = load_recipe(path, ["train.epochs=9", "data.name=cifar10", "augment.area=[0.1, 0.2]"])
     assert (recipe.seed, recipe.train.epochs, recipe.data.name) == (3, 9, "cifar10")
-    assert recipe.erase.area == (0.1, 0.2)
+    assert recipe.as_dict()["augment"]["area"] == [0.1, 0.2]
 
 
 def test_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
 def test_digest_is_about_the_result_alone() -> None:
     digest = load_recipe(None).digest()
     assert load_recipe(None, ["train.workers=3", "name=other"]).digest() == digest
-    assert load_recipe(None, ["erase.lambda_max=3"]).digest() != digest
+    assert load_recipe(None, ["augment.lambda_max=3"]).digest() != digest
 
 
 @pytest.mark.parametrize(
@@ -78,19 +79,37 @@ def test_digest_is_about_the_result_alone() -> None:
             id="word",
         ),
         pytest.param(
-            "[erase]\narea = [0.1]", r"erase.area must be a list of 2, got \[0.1\]", id="pair"
+            "[augment]\narea = [0.1]", r"augment.area must be a list of 2, got \[0.1\]", id="pair"
         ),
         pytest.param(
-            "[erase]\narea = [0.5, 0.1]", r"\[erase\] area must be \(low, high\)", id="bounds"
+            "[augment]\narea = [0.5, 0.1]", r"\[augment\] area must be \(low, high\)", id="bounds"
         ),
         pytest.param(
-            "[erase]\naspect = [0.0, 2.0]", r"\[erase\] aspect must be \(low, high\)", id="aspect"
+            "[augment]\naspect = [0.0, 2.0]",
+            r"\[augment\] aspect must be \(low, high\)",
+            id="aspect",
         ),
         pytest.param(
-            "[erase]\np_min = 0.9",
-            r"\[erase\] p_min must be in \[0, p_max = 0.5\], got 0.9",
+            "[augment]\np_min = 0.9",
+            r"\[augment\] p_min must be in \[0, p_max = 0.5\], got 0.9",
             id="p",
         ),
+        pytest.param(
+            "[augment]\nmethod = 'cutmx'",
+            r"augment.method must be one of none, scae, .*, got 'cutmx'; did you mean cutmix\?",
+            id="method",
+        ),
+        pytest.param(
+            "[augment]\nmethod = 'cutmix'\nlambda_max = 2.0",
+            r"unknown recipe key augment.lambda_max; .*prob, alpha \(method cutmix\)",
+            id="option-of-another-method",
+        ),
+        pytest.param(
+            "[augment]\nmethod = 'cutmix'\nprob = 2.0",
+            r"\[augment\] prob must be in \[0, 1\], got 2.0",
+            id="method-bounds",
+        ),
+        pytest.param("augment = 3", r"augment must be a section \[augment\], got 3", id="augment"),
         pytest.param("seed = -1", "seed must be 0 or more, got -1", id="seed"),
         pytest.param("seed = = 1", "is not TOML", id="syntax"),
     ],
@@ -109,6 +128,35 @@ def test_missing_recipe_lists_those_beside_it(tmp_path: Path) -> None:
     path = _write(tmp_path, "")
     with pytest.raises(RecipeError, match=r"recipes in that folder: .*recipe\.toml"):
         load_recipe(path.with_name("other.toml"))
+
+
+def test_another_method_begins_with_its_own_defaults(tmp_path: Path) -> None:
+    path = _write(tmp_path, "[augment]\nlambda_max = 3.0\n")
+    same = load_recipe(path, ["augment.method=scae"]).as_dict()["augment"]
+    assert (same["method"], same["lambda_max"]) == ("scae", 3.0)
+    assert load_recipe(path, ["augment.method=none"]).as_dict()["augment"] == {"method": "none"}
+    mixed = load_recipe(path, ["augment.method=cutmix", "augment.prob=1"]).as_dict()["augment"]
+    assert mixed == {"method": "cutmix", "prob": 1.0, "alpha": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "fill"),
+    [
+        (["augment.fill=0.5"], 0.5),
+        (["augment.fill=[0.1, 0.2, 0.3]"], [0.1, 0.2, 0.3]),
+        (["augment.method=random_erasing", "augment.fill=random"], "random"),
+    ],
+)
+def test_options_of_several_kinds_are_told_apart(words: list[str], fill: object) -> None:
+    recipe = load_recipe(None, words)
+    assert recipe.as_dict()["augment"]["fill"] == fill
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_recipes_of_every_method_read_back_as_themselves(tmp_path: Path, name: str) -> None:
+    recipe = load_recipe(None, [f"augment.method={name}"])
+    assert recipe.augment.name == name
+    assert load_recipe(_write(tmp_path, tomli_w.dumps(recipe.as_dict()))) == recipe
 
 
 @pytest.mark.parametrize("word", ["train.epochs", "=3"])

@@ -127,7 +127,7 @@ def test_killed_and_resumed_equals_undisturbed_to_the_bit(
     undisturbed = _run(tiny_recipe(), tmp_path / "whole")
     overrides = [
         f"data.name={image_folder}", "data.size=16", "train.epochs=4", "train.batch_size=16",
-        "train.precision=fp32", "refresh.interval=2", "erase.lambda_max=8.0",
+        "train.precision=fp32", "refresh.interval=2", "augment.lambda_max=8.0",
     ]  # fmt: skip
     command = [sys.executable, "-P", "-c", KILLED_RUN, where, str(count), str(tmp_path / "k")]
     done = subprocess.run([*command, *overrides], capture_output=True, text=True, check=False)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     MakeRecipe = Callable[..., Recipe]
 
-SHORT = ("train.epochs=1", "second_stage.epochs=2", "erase.method=none")
+SHORT = ("train.epochs=1", "second_stage.epochs=2", "augment.method=none")
 
 
 def _run(recipe: Recipe, run: Path, **options: Any) -> RunFolder:  # noqa: ANN401
@@ -231,7 +231,7 @@ def test_ldam_goes_with_a_new_head_of_its_kind(tmp_path: Path, tiny_recipe: Make
     [
         pytest.param(
             ["second_stage.name=mislas", "second_stage.augment=true"],
-            "must come without mixing in second stage 'mislas'.*got erase.beta > 0",
+            "must come without mixing in second stage 'mislas'.*got augment.beta > 0",
             id="mixup-in-mislas",
         ),
         pytest.param(

@@ -31,7 +31,7 @@ def _lines(recipe: Recipe, run: Path, **options: Any) -> list[str]:  # noqa: ANN
 
 
 def test_training_learns_what_can_be_learnt(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
-    recipe = tiny_recipe("train.epochs=12", "erase.method=none", "train.lr=0.05")
+    recipe = tiny_recipe("train.epochs=12", "augment.method=none", "train.lr=0.05")
     lines = _lines(recipe, tmp_path / "run")
     accuracy = next(line for line in lines if line.startswith("accuracy"))
     assert float(accuracy.split("top1 ")[1].split("%")[0]) > 60

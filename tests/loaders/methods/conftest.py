@@ -16,6 +16,7 @@ from loaders.map_source import MapBatch
 from loaders.methods.draft import Draft, Sources
 from loaders.methods.method import Setting
 from loaders.partners import PartnerTable
+from loaders.randomness import KeyedStream
 from loaders.transforms import StandardTransform
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def make_draft() -> Callable[..., Draft]:
 
 
 def load(sources: Sources, key: BatchKey) -> tuple[torch.Tensor, Any]:
-    stream = cast("Any", None)  # whole images draw nothing
+    stream = KeyedStream(sources.seed, key.epoch, key.indices, key.draws, "geometry")
     return sources.transform.load(sources.data, key.indices, stream)
 
 

@@ -169,7 +169,9 @@ def test_with_gradients_the_worker_only_prepares(
         method = options.build(setting())
         method.apply(draft)
         assert not method.needs_maps
-        assert not draft.events.any()
+        assert (draft.events == (Event.ERASE if mode == "cut" else Event.KEEP)).all()
+        assert (draft.erased == (36 if mode == "cut" else 0)).all()
+        assert not draft.boxes.any()
         if mode == "cut":
             assert draft.originals is None
             assert torch.equal(draft.images, before)

@@ -100,6 +100,7 @@ def test_soft_labels_come_exactly_where_they_are_announced(
     method = _built(name, setting())
     method.apply(draft)
     assert method.soft_labels == (draft.labels.ndim == 2)
+    assert METHODS[name](**OPTIONS[name]).soft_labels == method.soft_labels
     assert draft.labels.dtype == (torch.float32 if method.soft_labels else torch.int64)
 
 
