@@ -34,6 +34,8 @@ class DataRecipe:
     """Side of the network's input in pixels; left out: the network's own."""
     crop: Literal["auto", "pad", "resized"] = "auto"
     """'pad' crops the zero-padded image, 'resized' cuts and resizes; auto: pad up to 64 pixels."""
+    auto_augment: Literal["none", "randaugment", "autoaugment", "trivialaugment"] = "none"
+    """Changes of colour and geometry after crop and flip by torchvision's values; maps follow."""
     in_memory: Literal["auto", "yes", "no"] = "auto"
     """Decode a folder once, at the start; auto: where the network's input has up to 64 pixels."""
     evaluate: bool = True

@@ -12,24 +12,21 @@ from loaders.batches import NO_GENERATION
 from loaders.build import build_loader
 from loaders.errors import DataError
 from loaders.folder_data import FolderData
-from loaders.geometry import CropFlip, ResizedCropFlip
 from loaders.image_data import ArrayData, ImageData
 from loaders.methods.method import Method, Setting
 from loaders.methods.scae import Scae
 from loaders.policy import ScaePolicy
 from loaders.sample_orders import SampleOrder
 from loaders.scae_loader import ScaeLoader
-from loaders.transforms import StandardTransform
 from pipeline.refresh.plan import resolve_device
 from pipeline.refresh.sources import DataSource, NetworkSource
 from pipeline.saliency.networks import BuiltNetwork
 from pipeline.saliency.precision import choose_precision
 from pipeline.training.combinations import check_data
 from pipeline.training.head import prepare_head
+from pipeline.training.input_transform import SMALL_SIDE, input_transform
 from pipeline.training.recipe import Recipe
 
-SMALL_SIDE = 64
-"""Up to this many pixels a side, images are padded and cropped, and kept in memory."""
 MAX_MEMORY_BYTES = 4 * 2**30
 """Decoded images beyond this are not kept in memory by themselves."""
 
@@ -203,15 +200,12 @@ def run_loader(
         accept_stale: Use the maps of images that have changed since.
         sampler: Which samples an epoch delivers, in what order.
     """
-    crop = recipe.data.crop
-    padded = crop == "pad" or (crop == "auto" and size <= SMALL_SIDE)
-    geometry = CropFlip(size) if padded else ResizedCropFlip(size)
     workers = recipe.train.workers
     if workers is None:
         workers = 0 if isinstance(data, ArrayData) else os.cpu_count() or 1
     return build_loader(
         data,
-        StandardTransform(geometry=geometry, mean=built.mean, std=built.std),
+        input_transform(recipe.data, built, size),
         cache=cache,
         policy=method,
         batch_size=recipe.train.batch_size,

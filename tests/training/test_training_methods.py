@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CASES: dict[str, list[str]] = {
     "none": ["augment.method=none"],
     "scae": ["augment.method=scae"],
+    "scae-randaugment": ["data.auto_augment=randaugment"],
+    "scae-autoaugment": ["data.auto_augment=autoaugment"],
+    "scae-trivialaugment": ["data.auto_augment=trivialaugment"],
     "scae-permuted": ["augment.maps=permuted"],
     "scae-protective": ["augment.lambda_max=-8.0"],
     "random_erasing": ["augment.method=random_erasing"],
