@@ -231,7 +231,7 @@ def _generations(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any
 
 def _samples(view: RunView, metrics: Sequence[Mapping[str, Any]]) -> str:
     if view.policy is None:
-        note = "Nothing is erased in this run"
+        note = "SCAE is off in this run, so there are no rectangles of it"
         seen = any(row["generation"] != NO_GENERATION for row in metrics)
         note += "; the colours show the maps that were there." if seen else "."
     else:

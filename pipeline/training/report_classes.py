@@ -96,7 +96,7 @@ def _class_caption(policy: ScaePolicy | None, *, has_accuracy: bool) -> str:
         parts.append("probability that an image of it is erased (Eq. 7)")
     if has_accuracy:
         parts.append("accuracy on its test images at the end")
-    return "; ".join(parts) + (". Nothing is erased in this run." if policy is None else ".")
+    return "; ".join(parts) + (". SCAE is off in this run." if policy is None else ".")
 
 
 def _bars(

@@ -236,7 +236,7 @@ def test_report_of_a_run_without_erasing_and_maps(report: Callable[..., Page]) -
     )
     assert page.rectangles == []
     assert "No maps were used in this run." in page.text
-    assert "Nothing is erased in this run." in page.text
+    assert "SCAE is off in this run, so there are no rectangles of it." in page.text
     assert len(re.findall(r"row \d+, class of", page.text)) == 6
 
 
