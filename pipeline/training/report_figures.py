@@ -73,7 +73,8 @@ def epoch_charts(metrics: Sequence[Row]) -> list[Chart]:
     specs = [
         ("Loss", "Cross entropy. Training images are erased and mixed, test images are not.",
          "loss (nats)", LOSS),
-        ("Accuracy", "Top-1. That of training is on augmented images; blank if of several classes.", "top-1", ACCURACY),
+        ("Accuracy", "Top-1. That of training is on augmented images; blank if of several classes.",
+         "top-1", ACCURACY),
         ("Accuracy by class size", "Top-1 on the test split, mean over each group's classes.",
          "top-1", GROUPS),
         ("Learning rate", "Set at the start of each epoch.", "learning rate",
