@@ -203,13 +203,15 @@ class _Run:
         """Take back what has not been done, and free the workers."""
         if self._client.status != "running":
             return
-        calls = [lambda: self._client.unregister_worker_plugin(RefreshPlugin.name)]
+        calls: list[Callable[[], object]] = []
         if self.waiting:
             self._client.cancel(list(self._futures.values()))
             token = self._job.token
-            calls.insert(
-                0, lambda: self._client.run(request_stop, token, wait=False, on_error="ignore")
+            calls.append(
+                lambda: self._client.run(request_stop, token, wait=False, on_error="ignore")
             )
+        if not self._embedded:  # those end with the cluster
+            calls.append(lambda: self._client.unregister_worker_plugin(RefreshPlugin.name))
         until = time.monotonic() + STOP_SECONDS
         for call in calls:
             try:

@@ -99,40 +99,27 @@ def _digest(folder: Path, cache: Path) -> str:
     return execute(plan).generation.digest
 
 
-def test_array_job_computes_parts_that_start_at_once_and_publishes(
+def test_array_job_computes_parts_at_once_requeues_what_was_stopped_and_publishes(
     slurm: FakeSlurm, tmp_path: Path, jpeg_folder: Callable[..., Path]
 ) -> None:
     folder, cache = jpeg_folder(), tmp_path / "maps.zarr"
     slurm.environment["PARTS"] = "2"
+    # The first run of scae ends as a walltime ends it; the later ones are left alone.
+    real = shutil.which("scae", path=slurm.environment["PATH"])
+    wrapper = slurm.folder / "bin" / "scae"
+    stopped = slurm.folder / "stopped"
+    wrapper.write_text(f'#!/bin/sh\nmkdir {stopped} 2>/dev/null && exit 75\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
     printed = slurm.run(SCRIPTS / "array.sh", *_options(folder, cache))
     array, last = (int(number) for number in re.findall(r"\d+", printed))
     assert slurm.wait_for(last) == [0], slurm.log(array) + slurm.log(last)
     assert slurm.wait_for(array) == [0, 0]
+    assert len(re.findall(f"scontrol requeue {array}_[01]\n", slurm.calls())) == 1
+    assert "part 1/2 of generation 1 is done: 4 blocks" in slurm.log(array)
     assert "part 2/2 of generation 1 is done: 4 blocks" in slurm.log(array)
     store = SaliencyStore.open(cache)
     assert store.generations() == (1,)
     assert store.latest().digest == _digest(folder, tmp_path / "alone.zarr")
-
-
-def test_part_that_is_stopped_goes_back_into_the_queue(
-    slurm: FakeSlurm, tmp_path: Path, jpeg_folder: Callable[..., Path]
-) -> None:
-    folder, cache = jpeg_folder(), tmp_path / "maps.zarr"
-    # The first run of scae is stopped as a walltime stops it; the second one is left alone.
-    real = shutil.which("scae", path=slurm.environment["PATH"])
-    stopped = slurm.folder / "stopped"
-    wrapper = slurm.folder / "bin" / "scae"
-    wrapper.write_text(f'#!/bin/sh\nmkdir {stopped} 2>/dev/null && exit 75\nexec {real} "$@"\n')
-    wrapper.chmod(0o755)
-    job = int(
-        slurm.run(
-            "sbatch", "--parsable", "--array=0-0", SCRIPTS / "part.sbatch",
-            *_options(folder, cache),
-        )
-    )  # fmt: skip
-    assert slurm.wait_for(job) == [0], slurm.log(job)
-    assert f"scontrol requeue {job}_0" in slurm.calls()
-    assert "part 1/1 of generation 1 is done: 8 blocks" in slurm.log(job)
 
 
 def test_srun_workers_compute_what_one_process_computes(
