@@ -162,6 +162,11 @@ class _Run:
         if now - self._counted >= COUNT_SECONDS:
             self._counted = now
             self.num_workers = _count_workers(self._client)
+            if self._embedded:
+                # Dask starts anew what crashed, but not a worker that closed itself and its
+                # nanny; asking for as many as there should be replaces those after a while.
+                cluster = self._client.cluster
+                cluster.scale(len(cluster.worker_spec))
         if self.num_workers:
             self._last_seen = now
         elif self._embedded and now - self._last_seen > LONELY_SECONDS:
