@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=3), default=9, show_default=True)
 @click.option("--without", multiple=True, metavar="RIVAL", help="Leave a rival out.")
+@click.option(
+    "--clock",
+    type=click.Choice(["wall", "cpu"]),
+    default="wall",
+    show_default=True,
+    help="cpu counts the processor time of this process and its workers: for a busy machine.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench_loader_command(*, data: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # click hands over what is declared
     """Time the loader: images in memory, and JPEG files beside loaders that read the same bytes.

@@ -35,12 +35,12 @@ class UserErrorCommand(click.Command):
             ctx.exit(EXIT_RESUMABLE if type(error).__name__ == "Stopped" else EXIT_FAILED)
 
 
-def data_options(function: Function) -> Function:
-    """Add the options that choose a data set."""
+def data_options(function: Function, *, required: bool = True) -> Function:
+    """Add the options that choose a data set; `required`: whether --data has to be given."""
     options = [
         click.option(
             "--data",
-            required=True,
+            required=required,
             metavar="NAME_OR_PATH",
             help="shapes, cifar10, cifar100, imagenet, or a folder of class folders.",
         ),

@@ -1,5 +1,7 @@
 """`scae preview`: draw images, maps and sampled rectangles."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,16 +30,27 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
 
 
 @click.command("preview", cls=UserErrorCommand)
-@data_options
+@partial(data_options, required=False)
+@click.option(
+    "--loader",
+    "recipe",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="RECIPE.toml",
+    help="Show a batch of this recipe's training instead; a run folder has its recipe.toml.",
+)
+@click.option("--epoch", type=click.IntRange(min=0), help="With --loader. [default: 0]")
+@click.option("--step", type=click.IntRange(min=0), help="With --loader. [default: 0]")
 @click.option("--cache", required=True, metavar="URL", help="Cache of that data.")
-@click.option("--generation", type=click.IntRange(min=1), help="Its number. [default: newest]")
+@click.option(
+    "--generation",
+    type=click.IntRange(min=0),
+    help="Its number; 0 with --loader: no maps yet. [default: newest]",
+)
 @click.option("--rows", callback=whole_numbers, metavar="1,2,3", help="Samples to show.")
 @click.option(
     "--num",
     type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Without --rows: how many samples, spread over the classes.",
+    help="How many samples: without --rows spread over the classes. [default: 8; of a batch 32]",
 )
 @click.option(
     "--lambda",
@@ -58,14 +71,36 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
 def preview_command(**options: Any) -> None:  # noqa: ANN401  # click hands over what is declared
     """Draw what the cache knows: image, map, density, and rectangles as the loader draws them.
 
+    With --loader: the very batch that a step of training sees, erased and mixed.
+
     \b
     Examples:
       scae preview --data shapes --cache maps.zarr --out maps.png
       scae preview --data ~/photos --cache maps.zarr --rows 3,14 --lambda "-4,0,4" --out two.png
+      scae preview --loader runs/a/recipe.toml --cache runs/a/maps.zarr --epoch 9 --out batch.png
     """  # noqa: D301  # click wants the character itself, so this can't be a raw text
+    if options["recipe"] is not None:
+        click.echo(_loader_preview(options))
+        return
     from pipeline.refresh.preview import PreviewOptions, write_preview
 
+    if options["data"] is None or options["epoch"] is not None or options["step"] is not None:
+        raise click.UsageError("give --data, or --loader and then --epoch and --step too")
     names = ("generation", "rows", "num", "lambdas", "boxes", "seed")
-    chosen = PreviewOptions(**{name: options[name] for name in names})
+    given = {name: options[name] for name in names if options[name] is not None}
+    chosen = PreviewOptions(**given)
     report = write_preview(data_source(options).open(), options["cache"], options["out"], chosen)
     click.echo(report.text)
+
+
+def _loader_preview(options: dict[str, Any]) -> str:
+    from pipeline.training.loader_preview import LoaderPreviewOptions, write_loader_preview
+    from pipeline.training.recipe_file import load_recipe
+
+    if options["data"] is not None or options["rows"] is not None:
+        raise click.UsageError("--loader shows what its recipe loads: leave --data and --rows out")
+    names = ("epoch", "step", "generation", "num")
+    given = {name: options[name] for name in names if options[name] is not None}
+    chosen = LoaderPreviewOptions(**given)
+    recipe = load_recipe(options["recipe"])
+    return write_loader_preview(recipe, options["cache"], options["out"], chosen)

@@ -1,5 +1,6 @@
 """A data set that delivers whole batches, augmented by SCAE or by another method."""
 
+import logging
 import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from loaders.partners import PartnerTable
 from loaders.policy import ScaePolicy
 from loaders.randomness import KeyedStream
 from loaders.transforms import Transform
+
+logger = logging.getLogger("scae")
 
 
 class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -76,6 +79,8 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
             partners=PartnerTable(self.data.labels, self.data.num_classes),
             seed=seed,
         )
+        self._wants_neighbours = isinstance(policy, ScaePolicy) and policy.partner == "neighbor"
+        self._warned_of = NO_GENERATION
         # Shared with workers: what a plain DataLoader, which sends bare indices, can't tell them.
         self._now = multiprocessing.RawArray("q", [0, NO_GENERATION])
         self.set_epoch(0, generation)
@@ -109,8 +114,19 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
             generation = self.maps.check_latest()
         else:
             self.maps.check(generation)
+        self._warn_without_neighbours(generation)
         self._now[0], self._now[1] = epoch, generation
         return generation
+
+    def _warn_without_neighbours(self, generation: int) -> None:
+        if not self._wants_neighbours or generation in (NO_GENERATION, self._warned_of):
+            return
+        if (self.maps.class_neighbours(generation) < 0).all():
+            self._warned_of = generation
+            logger.warning(
+                "generation %d has no class neighbours: MixUp partners come from the own class",
+                generation,
+            )
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return one image (3, S, S) float32 and its label."""

@@ -104,13 +104,13 @@ def write_preview(
         OptionError: If a row is outside the data, or the file can't be made.
         ImageReadError: If an image can't be decoded.
     """
-    path = _checked_path(Path(out))
+    path = checked_picture_path(Path(out))
     store = SaliencyStore.open(cache)
     number = options.generation
     generation = store.latest() if number is None else store.generation(number)
     rows = _preview_rows(data, generation, str(cache), options)
     figure = preview_figure(rows, options.lambdas, title=_title(data, generation))
-    _write_picture(path, figure_png(figure))
+    write_picture(path, figure_png(figure))
     return PreviewReport(
         path=path,
         generation=generation.number,
@@ -197,7 +197,8 @@ def _title(data: ImageData, generation: Generation) -> tuple[str, str]:
     )
 
 
-def _checked_path(path: Path) -> Path:
+def checked_picture_path(path: Path) -> Path:
+    """Return the path of a PNG file that can be made, or raise OptionError."""
     if path.suffix.lower() != ".png":
         raise OptionError(f"out of a preview must end in .png, got {path}: write {path.stem}.png")
     if not path.parent.is_dir():
@@ -210,7 +211,8 @@ def _checked_path(path: Path) -> Path:
     return path
 
 
-def _write_picture(path: Path, content: bytes) -> None:
+def write_picture(path: Path, content: bytes) -> None:
+    """Write a picture whole or not at all, or raise OptionError."""
     try:
         write_whole(path, content, fsync=False)
     except OSError as error:

@@ -45,3 +45,50 @@ def test_preview_command_ends_in_one_line_and_an_exit_code(
 def test_preview_command_shows_its_examples_line_by_line() -> None:
     result = CliRunner().invoke(preview_command, ["--help"])
     assert "\n    scae preview --data shapes --cache maps.zarr --out maps.png\n" in result.output
+
+
+RECIPE = """
+name = "few"
+[data]
+name = "shapes"
+classes = 2
+[train]
+epochs = 2
+batch_size = 8
+"""
+
+
+def test_loader_preview_draws_the_batch_that_training_sees(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    out = tmp_path / "batch.png"
+    words = ["--loader", str(tmp_path / "recipe.toml"), "--cache", str(tmp_path / "maps.zarr")]
+    words += ["--generation", "0", "--epoch", "1", "--step", "2", "--out", str(out)]
+    result = CliRunner().invoke(preview_command, words)
+    assert result.output.splitlines()[-1] == (
+        f"{out}: 8 of 8 samples of few: epoch 1, step 2, seed 0, generation none"
+    )
+    with Image.open(out) as picture:
+        assert picture.width == 1160
+    seen = out.read_bytes()
+    CliRunner().invoke(preview_command, words)
+    assert out.read_bytes() == seen
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        pytest.param(("--epoch", "2"), 1, "Error: epoch must be in [0, 2), got 2", id="epoch"),
+        pytest.param(("--step", "999"), 1, "Error: step of a loader's preview must", id="step"),
+        pytest.param(("--num", "65"), 1, "Error: num of a loader's preview must be", id="num"),
+        pytest.param(("--data", "shapes"), 2, "leave --data and --rows out", id="data"),
+    ],
+)
+def test_loader_preview_refuses_what_is_not_there(
+    tmp_path: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    places = ["--loader", str(tmp_path / "recipe.toml"), "--cache", str(tmp_path / "maps.zarr")]
+    out = ["--out", str(tmp_path / "batch.png"), "--generation", "0"]
+    result = CliRunner().invoke(preview_command, [*places, *out, *words])
+    assert result.exit_code == code
+    assert message in result.output.splitlines()[-1]

@@ -171,6 +171,8 @@ def publish_maps() -> Publish:
         maps: NDArray[np.uint8],
         epoch: int = 0,
         block_rows: int = 16,
+        *,
+        neighbours: bool = True,
     ) -> Generation:
         store = SaliencyStore.create(
             cache,
@@ -209,9 +211,10 @@ def publish_maps() -> Publish:
         for block in range(writer.num_blocks):
             start, stop = writer.block_range(block)
             writer.write_block(block, maps[start:stop], np.ones(stop - start), ())
-        neighbours = np.full((data.num_classes, 5), -1, np.int32)
-        neighbours[:, 0] = (np.arange(data.num_classes) + 1) % data.num_classes
-        return store.publish(writer, neighbours)
+        classes_K5 = np.full((data.num_classes, 5), -1, np.int32)
+        if neighbours:
+            classes_K5[:, 0] = (np.arange(data.num_classes) + 1) % data.num_classes
+        return store.publish(writer, classes_K5)
 
     return publish
 

@@ -233,6 +233,23 @@ def test_neighbour_partners_give_soft_labels(tmp_path: Path, publish_maps: Publi
     assert ((labels[10:, 2] > 0) & (labels[10:, 2] < 1)).sum() > 5
 
 
+def test_a_generation_without_neighbours_mixes_within_the_class_and_says_so(
+    tmp_path: Path, publish_maps: Publish, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = _tail_data()
+    publish_maps(data, tmp_path / "c", np.zeros((631, 2, 2), np.uint8), neighbours=False)
+    counts = tuple(data.class_counts.tolist())
+    policy = ScaePolicy(num_epochs=2, class_counts=counts, beta=1.0, partner="neighbor")
+    dataset = ScaeDataset(data, tmp_path / "c", policy, SMALL)
+    dataset.set_epoch(1, 1)
+    assert [record.message for record in caplog.records] == [
+        "generation 1 has no class neighbours: MixUp partners come from the own class"
+    ]
+    batch = dataset.batch(_key(list(range(600, 630)), generation=1))
+    assert (batch.events == Event.MIXUP).all()
+    torch.testing.assert_close(batch.labels, torch.tensor([[0.0, 1, 0]] * 30))
+
+
 def test_epochs_and_generations_change_the_batches(
     tmp_path: Path, toy_images: Toy, publish_maps: Publish
 ) -> None:
