@@ -2,10 +2,11 @@
 
 Run: .venv/bin/python -P benchmarks/jpeg_overhead.py FOLDER  (class folders of photographs)
 
-CPU time of one thread, every sample erased. Two pipelines, each alone, with v2.RandomErasing(p=1)
+CPU time of one thread, every sample erased. Three pipelines, each alone, with v2.RandomErasing(p=1)
 and with SCAE through `ScaeDataset` and a real cache: the standard one (keyed draws, a batch at a
-time) and torchvision's v2 through `build_transform`. Rounds are interleaved, in changing order; a
-difference is taken within its round. All ways of a pipeline load the same crops.
+time), torchvision's v2 through `build_transform`, and the same with RandAugment. Rounds are
+interleaved, in changing order; a difference is taken within its round. All ways of a pipeline load
+the same crops.
 """
 
 import argparse
@@ -39,12 +40,12 @@ EPOCH = 99
 Call = Callable[[], object]
 
 
-def pipeline(*more: torch.nn.Module) -> v2.Compose:
+def pipeline(*, augment: bool = False, erase: bool = False) -> v2.Compose:
     """Return ImageNet's training pipeline in torchvision's terms."""
-    steps = [v2.RandomResizedCrop(SIZE), v2.RandomHorizontalFlip()]
-    return v2.Compose(
-        [*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD), *more]
-    )
+    steps: list[torch.nn.Module] = [v2.RandomResizedCrop(SIZE), v2.RandomHorizontalFlip()]
+    steps += [v2.RandAugment()] if augment else []
+    steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    return v2.Compose(steps + ([v2.RandomErasing(p=1.0)] if erase else []))
 
 
 def key(num: int) -> BatchKey:
@@ -59,9 +60,8 @@ def stream(num: int) -> KeyedStream:
     return KeyedStream(0, EPOCH, rows, 0 * rows, "geometry")
 
 
-def plain_v2(data: ImageData, num: int, *more: torch.nn.Module) -> Call:
+def plain_v2(data: ImageData, num: int, steps: v2.Compose) -> Call:
     """Return a call that loads a batch through torchvision alone, seeded as ours."""
-    steps = pipeline(*more)
 
     def load() -> Tensor:
         images = []
@@ -112,31 +112,34 @@ def make_ways(data: ImageData, num: int, cache: str) -> dict[str, dict[str, Call
         num_epochs=EPOCH + 1, class_counts=data.class_counts.tolist(), class_aware=False, p_max=1.0
     )
     standard = StandardTransform(geometry=ResizedCropFlip(SIZE), mean=MEAN, std=STD)
-    followed = build_transform(pipeline(), size=SIZE)
-    erasing = v2.RandomErasing(p=1.0)
-    return {
+    ways = {
         "StandardTransform": {
             "alone": plain_standard(data, num),
-            "with v2.RandomErasing": plain_standard(data, num, erasing),
+            "with v2.RandomErasing": plain_standard(data, num, v2.RandomErasing(p=1.0)),
             "with SCAE": scae(data, num, cache, standard, policy),
-        },
-        "torchvision v2, build_transform": {
-            "alone": plain_v2(data, num),
-            "with v2.RandomErasing": plain_v2(data, num, erasing),
-            "with SCAE": scae(data, num, cache, followed, policy),
-        },
+        }
     }
+    for augment, name in ((False, "torchvision v2"), (True, "torchvision v2 with RandAugment")):
+        followed = build_transform(pipeline(augment=augment), size=SIZE)
+        ways[f"{name}, build_transform"] = {
+            "alone": plain_v2(data, num, pipeline(augment=augment)),
+            "with v2.RandomErasing": plain_v2(data, num, pipeline(augment=augment, erase=True)),
+            "with SCAE": scae(data, num, cache, followed, policy),
+        }
+    return ways
 
 
 def report(name: str, times: dict[str, list[float]]) -> None:
     """Print one pipeline's table, us a sample."""
-    print(f"\n| {name} | us a sample | quartiles | added us | added share |")
+    print(f"\n| {name} | us a sample | quartiles | added us (quartiles) | added share |")
     print("| --- | --- | --- | --- | --- |")
     alone = times["alone"]
     for way, values in times.items():
         low, middle, high = statistics.quantiles(values, n=4)
         line = f"| {way} | {middle:.0f} | {low:.0f} to {high:.0f} |"
-        if way != "alone":
+        if way == "alone":
+            line += " | |"
+        else:
             added = [a - b for a, b in zip(values, alone, strict=True)]
             shares = [a / b for a, b in zip(added, alone, strict=True)]
             first, half, last = statistics.quantiles(added, n=4)
