@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from loaders import auto_augment
+from loaders.batches import BatchKey
 from loaders.errors import GeometryError, OptionError
 from loaders.followed_transform import build_transform
 from loaders.image_data import ArrayData
+from loaders.policy import ScaePolicy
 from loaders.randomness import KeyedStream
+from loaders.scae_dataset import ScaeDataset
 from loaders.transform_lists import (
     AUGMENTS,
     CONTAINERS,
@@ -265,3 +269,43 @@ def test_the_page_on_transforms_names_each_one() -> None:
         words = set(re.findall(r"\w+", paragraph))
         missing = {cls.__name__ for cls in classes} - words
         assert not missing, f"docs/transforms.md, {heading}: {sorted(missing)}"
+
+
+def test_boxes_fall_on_the_object_wherever_a_pipeline_moves_it(
+    tmp_path: Path, publish_maps: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A white block lies where the map says; every step moves it, none changes its colour.
+    num, cells = 48, np.arange(48) % 16
+    images = np.zeros((num, 4, 8, 4, 8, 3), np.uint8)
+    maps = np.zeros((num, 4, 4), np.uint8)
+    images[np.arange(num), cells // 4, :, cells % 4] = 255
+    maps[np.arange(num), cells // 4, cells % 4] = 255
+    blocks = ArrayData(images.reshape(num, 32, 32, 3), np.arange(num) % 2, ["a", "b"])
+    publish_maps(blocks, tmp_path / "c", maps)
+    augment = auto_augment.RandAugment(2)
+    space = {name: augment._AUGMENTATION_SPACE[name] for name in sorted(auto_augment.MOVING)}
+    monkeypatch.setattr(augment, "_AUGMENTATION_SPACE", space)
+    steps = [
+        v2.RandomCrop(32, padding=4),
+        v2.RandomRotation(90),
+        v2.RandomPerspective(0.3),
+        augment,
+    ]
+    transform = build_transform(v2.Compose([*steps, TO_FLOAT]), size=32)
+    policy = ScaePolicy(
+        num_epochs=1,
+        class_counts=(24, 24),
+        class_aware=False,
+        p_max=1.0,
+        lambda_max=500.0,
+        curriculum=False,
+        area=(0.004, 0.004),
+    )
+    rows = np.arange(num)
+    key = BatchKey(epoch=0, generation=1, step=0, indices=rows, draws=0 * rows)
+    boxes = ScaeDataset(blocks, tmp_path / "c", policy, transform).batch(key).boxes.numpy()
+    before = ScaeDataset(blocks, None, None, transform).batch(key).images.numpy()
+    y, x = (boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) // 2).T
+    in_sight = before.max(axis=(1, 2, 3)) > 0.5
+    assert in_sight.sum() > 35
+    assert (before[rows, 0, y, x] > 0.5)[in_sight].mean() > 0.9
