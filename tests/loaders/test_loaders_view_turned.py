@@ -297,6 +297,24 @@ def test_the_horizon_is_outside(seen_by: SeenBy) -> None:
 
 
 @pytest.mark.parametrize(
+    "endpoints",
+    [
+        pytest.param([[7, 15], [10, 7], [28, 25], [4, 29]], id="whole"),
+        pytest.param([[27, 0], [3, 27], [2, 31], [26, 30]], id="mirrored"),
+        pytest.param([[22, 26], [25, 12], [14, 9], [5, 8]], id="turned-round"),
+    ],
+)
+def test_a_horizon_between_origin_and_image_hides_nothing(
+    endpoints: list[list[int]], seen_by: SeenBy, check_view: CheckView
+) -> None:
+    # torchvision's divisor is 1 at the origin, so here it is negative wherever the image is shown.
+    startpoints = [[0, 0], [31, 0], [31, 31], [0, 31]]
+    call = Call("perspective", startpoints=startpoints, endpoints=endpoints, interpolation=POINTS)
+    view = check_view(call, (32, 32), seed=0, tolerance=0.5001 / 32)
+    assert seen_by(view)[2].sum() > 50
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"startpoints": None, "endpoints": None}, "needs startpoints and endpoints"),
