@@ -7,6 +7,10 @@ and with SCAE through `ScaeDataset` and a real cache: the standard one (keyed dr
 time), torchvision's v2 through `build_transform`, and the same with RandAugment. Rounds are
 interleaved, in changing order; a difference is taken within its round. All ways of a pipeline load
 the same crops.
+
+Differences of milliseconds are noisy on a shared machine, so what is added is timed by itself too:
+after loading (events, maps, centres, sides, boxes, erasing) within the very batches of the rounds,
+and following the view on images of 24 x 32 pixels, beside a run without it of the same numbers.
 """
 
 import argparse
@@ -15,10 +19,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -32,6 +38,8 @@ from loaders.policy import ScaePolicy
 from loaders.randomness import KeyedStream
 from loaders.scae_dataset import ScaeDataset
 from loaders.transforms import SEED_RANGE, StandardTransform, Transform
+from loaders.view import View
+from loaders.view_batch import ViewBatch
 from pipeline import refresh_from_network
 from pipeline.refresh.sources import NetworkSource
 
@@ -93,10 +101,67 @@ def plain_standard(data: ImageData, num: int, *more: torch.nn.Module) -> Call:
     return load
 
 
-def scae(data: ImageData, num: int, cache: str, transform: Transform, policy: ScaePolicy) -> Call:
-    """Return a call that loads a batch as training does."""
-    dataset = ScaeDataset(data, cache, policy, transform, generation=1)
-    return lambda: dataset.batch(key(num))
+class Watched:
+    """A transform that adds up the CPU time of its loading."""
+
+    def __init__(self, transform: Transform) -> None:
+        self._transform, self.size, self.seconds = transform, transform.size, 0.0
+
+    def load(
+        self, data: ImageData, indices_B: NDArray[np.int64], stream: KeyedStream
+    ) -> tuple[Tensor, ViewBatch]:
+        """Return what the transform does."""
+        begun = time.thread_time()
+        loaded = self._transform.load(data, indices_B, stream)
+        self.seconds += time.thread_time() - begun
+        return loaded
+
+
+@dataclass
+class Scae:
+    """Loads a batch as training does, and notes what comes after the images are loaded."""
+
+    dataset: ScaeDataset
+    watched: Watched
+    num: int
+    after: list[float] = field(default_factory=list)
+    """us a sample, one a call."""
+
+    def __call__(self) -> None:
+        """Load one batch."""
+        self.watched.seconds = 0.0
+        seconds = cpu_seconds(lambda: self.dataset.batch(key(self.num)))
+        self.after.append((seconds - self.watched.seconds) / self.num * 1e6)
+
+
+def scae(data: ImageData, num: int, cache: str, transform: Transform, policy: ScaePolicy) -> Scae:
+    """Return the call that loads a batch with SCAE."""
+    watched = Watched(transform)
+    return Scae(ScaeDataset(data, cache, policy, watched, generation=1), watched, num)
+
+
+def following(steps: v2.Compose, checked: torch.nn.Module) -> float:
+    """Return what following a view adds, us a sample: a median over pairs of 64 small images."""
+    image = tv_tensors.Image(torch.zeros((3, 24, 32), dtype=torch.uint8))
+    without: Call = lambda: [steps(image) for _ in range(64)]  # noqa: E731
+    beside: Call = lambda: [checked(image, View.whole((24, 32))) for _ in range(64)]  # noqa: E731
+    added = []
+    for seed in range(60):
+        spent = []
+        for call in (without, beside):
+            torch.default_generator.manual_seed(seed)
+            spent.append(cpu_seconds(call))
+        added.append((spent[1] - spent[0]) / 64 * 1e6)
+    return statistics.median(added)
+
+
+def making_views(data: ImageData, num: int) -> float:
+    """Return what the standard transform's views cost, us a sample."""
+    geometry = ResizedCropFlip(SIZE)
+    sizes = np.array([data.read(row).shape[:2] for row in range(num)], np.int64)
+    params = geometry.draw(sizes, stream(num))
+    spent = [cpu_seconds(lambda: geometry.views(params, sizes)) for _ in range(60)]
+    return statistics.median(spent) / num * 1e6
 
 
 def cpu_seconds(call: Call) -> float:
@@ -106,30 +171,35 @@ def cpu_seconds(call: Call) -> float:
     return time.thread_time() - begun
 
 
-def make_ways(data: ImageData, num: int, cache: str) -> dict[str, dict[str, Call]]:
-    """Return for each pipeline its three ways."""
+def make_ways(
+    data: ImageData, num: int, cache: str
+) -> tuple[dict[str, dict[str, Call]], dict[str, float]]:
+    """Return for each pipeline its three ways, and what its views cost, us a sample."""
     policy = ScaePolicy(
         num_epochs=EPOCH + 1, class_counts=data.class_counts.tolist(), class_aware=False, p_max=1.0
     )
     standard = StandardTransform(geometry=ResizedCropFlip(SIZE), mean=MEAN, std=STD)
-    ways = {
+    ways: dict[str, dict[str, Call]] = {
         "StandardTransform": {
             "alone": plain_standard(data, num),
             "with v2.RandomErasing": plain_standard(data, num, v2.RandomErasing(p=1.0)),
             "with SCAE": scae(data, num, cache, standard, policy),
         }
     }
-    for augment, name in ((False, "torchvision v2"), (True, "torchvision v2 with RandAugment")):
+    views = {"StandardTransform": making_views(data, num)}
+    for augment, short in ((False, "torchvision v2"), (True, "torchvision v2 with RandAugment")):
+        name = f"{short}, build_transform"
         followed = build_transform(pipeline(augment=augment), size=SIZE)
-        ways[f"{name}, build_transform"] = {
+        views[name] = following(pipeline(augment=augment), followed._pipeline)
+        ways[name] = {
             "alone": plain_v2(data, num, pipeline(augment=augment)),
             "with v2.RandomErasing": plain_v2(data, num, pipeline(augment=augment, erase=True)),
             "with SCAE": scae(data, num, cache, followed, policy),
         }
-    return ways
+    return ways, views
 
 
-def report(name: str, times: dict[str, list[float]]) -> None:
+def report(name: str, times: dict[str, list[float]], after: list[float], view: float) -> None:
     """Print one pipeline's table, us a sample."""
     print(f"\n| {name} | us a sample | quartiles | added us (quartiles) | added share |")
     print("| --- | --- | --- | --- | --- |")
@@ -146,6 +216,13 @@ def report(name: str, times: dict[str, list[float]]) -> None:
             line += f" {half:.0f} ({first:.0f} to {last:.0f}) |"
             line += f" {statistics.median(shares) * 100:.1f} % |"
         print(line)
+    middle, work = statistics.median(alone), statistics.median(after)
+    share = (work + view) / middle * 100
+    print(
+        f"\nSCAE timed by itself: view {view:.1f} us, all after loading {work:.1f} us "
+        f"({' to '.join(f'{value:.0f}' for value in statistics.quantiles(after, n=4)[::2])}): "
+        f"{share:.1f} % of loading alone"
+    )
 
 
 def main() -> None:
@@ -169,7 +246,7 @@ def main() -> None:
         network = NetworkSource(name="torchvision:resnet18", num_classes=data.num_classes)
         built = network.build().module
         refresh_from_network(built, data, cache, size=SIZE, mean=MEAN, std=STD)
-        pipelines = make_ways(data, num, cache)
+        pipelines, views = make_ways(data, num, cache)
         times: dict[str, dict[str, list[float]]] = {
             name: {way: [] for way in ways} for name, ways in pipelines.items()
         }
@@ -182,7 +259,8 @@ def main() -> None:
                     if number:  # the first round warms up
                         times[name][way].append(value)
     for name, ways_times in times.items():
-        report(name, ways_times)
+        last = pipelines[name]["with SCAE"]
+        report(name, ways_times, last.after[1:] if isinstance(last, Scae) else [], views[name])
 
 
 if __name__ == "__main__":
