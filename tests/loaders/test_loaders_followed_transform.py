@@ -282,7 +282,7 @@ def test_boxes_fall_on_the_object_wherever_a_pipeline_moves_it(
     maps[np.arange(num), cells // 4, cells % 4] = 255
     blocks = ArrayData(images.reshape(num, 32, 32, 3), np.arange(num) % 2, ["a", "b"])
     publish_maps(blocks, tmp_path / "c", maps)
-    augment = auto_augment.RandAugment(2)
+    augment: Any = auto_augment.RandAugment(2)
     space = {name: augment._AUGMENTATION_SPACE[name] for name in sorted(auto_augment.MOVING)}
     monkeypatch.setattr(augment, "_AUGMENTATION_SPACE", space)
     steps = [
