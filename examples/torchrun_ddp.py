@@ -66,7 +66,8 @@ def main(folder: Path) -> None:
         torch.distributed.barrier()  # nobody asks for maps that are still being made
         print(
             f"rank {rank} of {world_size}, epoch {epoch}: generation {generation}, every sample "
-            f"once: {bool((seen == 1).all())}",
+            f"once: {bool((seen == 1).all())}\n",
+            end="",  # one write a line: torchrun's ranks are unbuffered and share the terminal
             flush=True,
         )
     torch.distributed.destroy_process_group()
