@@ -1,8 +1,10 @@
 """What each augmentation costs beside loading alone, in microseconds a sample.
 
-Every round makes one batch by each method in turn, in one process; the baseline is the same batch
-without a method. Images are random and in memory, so that nothing is decoded. KeepAugment by input
-gradients is measured by the network's extra pass in the training process.
+Every round makes one batch by each method in turn, in one process and one thread, as a loader's
+worker has; the baseline is the same batch without a method. Processor time is taken, since waiting
+for a turn on a busy machine is no cost of a method. Images are random and in memory: nothing is
+decoded. KeepAugment by input gradients is the network's extra pass in the training process; it
+and a training step beside it take so long that they are measured in fewer rounds.
 
 Run: .venv/bin/python -P benchmarks/method_costs.py [--size 32|224] [--rounds 15]
 """
@@ -38,6 +40,11 @@ EPOCH, NUM_EPOCHS, NUM_CLASSES = 180, 200, 100
 SMALL_SIDE = 64
 BATCH = {True: 128, False: 32}
 """Samples a batch, by whether images are small."""
+NETWORK_BATCH = 16
+"""Samples a batch where a network runs."""
+NETWORK_SHARE = 5
+"""Rounds without a network for one with it."""
+BASELINE = "none (crop, flip, normalise)"
 MAP_SIDE = {True: 8, False: 7}
 """Side of a map, by whether images are small: ResNet-32 at 32 pixels, ResNet-50 at 224."""
 
@@ -122,13 +129,18 @@ def make_cache(path: Path, data: ArrayData, side: int, size: int) -> None:
     store.publish(writer)
 
 
+def standard(size: int) -> StandardTransform:
+    """Return crop, flip and normalise."""
+    return StandardTransform(geometry=CropFlip(size), mean=MEAN, std=STD)
+
+
 def make_ways(data: ArrayData, cache: Path, size: int) -> dict[str, Callable[[BatchKey], object]]:
     """Return what is timed, by the row's name; the first one is the baseline."""
-    transform = StandardTransform(geometry=CropFlip(size), mean=MEAN, std=STD)
+    transform = standard(size)
     counts = tuple(data.class_counts.tolist())
     setting = Setting(num_epochs=NUM_EPOCHS, class_counts=counts, size=size, mean=MEAN, std=STD)
     ways: dict[str, Callable[[BatchKey], object]] = {
-        "none (crop, flip, normalise)": ScaeDataset(data, cache, None, transform).batch
+        BASELINE: ScaeDataset(data, cache, None, transform).batch
     }
     for row, (name, options) in cases(size).items():
         method = METHODS[name](**options).build(setting)
@@ -142,10 +154,11 @@ def gradient_ways(data: ArrayData, size: int) -> dict[str, Callable[[BatchKey], 
     name = "resnet32" if small else "torchvision:resnet18"
     network = build_network(name, num_classes=NUM_CLASSES).module
     network.train().to(memory_format=torch.channels_last)
-    transform = StandardTransform(geometry=CropFlip(size), mean=MEAN, std=STD)
+    transform = standard(size)
     setting = Setting(num_epochs=1, class_counts=(1,), size=size, mean=MEAN, std=STD)
     keep = METHODS["keepaugment"](length=16 if small else 112).build(setting)  # type: ignore[call-arg]
     plain = ScaeDataset(data, None, None, transform)
+    prepared = ScaeDataset(data, None, keep, transform)
 
     def step(key: BatchKey) -> None:
         images, labels = plain.batch(key)
@@ -154,7 +167,7 @@ def gradient_ways(data: ArrayData, size: int) -> dict[str, Callable[[BatchKey], 
 
     def kept(key: BatchKey) -> None:
         if isinstance(keep, KeepAugment):
-            keep_salient(keep, network, plain.batch(key), epoch=0, seed=0)
+            keep_salient(keep, network, prepared.batch(key), epoch=0, seed=0)
 
     return {f"training step of {name}": step, f"keepaugment, cut, gradients of {name}": kept}
 
@@ -162,7 +175,7 @@ def gradient_ways(data: ArrayData, size: int) -> dict[str, Callable[[BatchKey], 
 def measure(
     ways: dict[str, Callable[[BatchKey], object]], data: ArrayData, batch: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Return seconds by row; each round makes one batch a row, in turn."""
+    """Return seconds of processor time by row; each round makes one batch a row, in turn."""
     times: dict[str, list[float]] = {row: [] for row in ways}
     rng = np.random.default_rng(1)
     for number in range(-1, rounds):  # the first round warms up
@@ -171,10 +184,10 @@ def measure(
             epoch=EPOCH, generation=1, step=number + 1, indices=indices, draws=indices * 0
         )
         for row, make in ways.items():
-            begun = time.perf_counter()
+            begun = time.process_time()
             make(key)
             if number >= 0:
-                times[row].append(time.perf_counter() - begun)
+                times[row].append(time.process_time() - begun)
     return times
 
 
@@ -182,7 +195,7 @@ def print_table(times: dict[str, list[float]], batch: int) -> None:
     """Print paired differences to the first row as medians and quartiles."""
     base, *others = times
     middle = statistics.median(times[base]) / batch * 1e6
-    print("| method | cost, us a sample | quartiles |\n| --- | --- | --- |")
+    print("| method | us a sample | quartiles |\n| --- | --- | --- |")
     print(f"| {base} | {middle:.1f} | |")
     for row in others:
         pairs = zip(times[row], times[base], strict=True)
@@ -197,18 +210,24 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     size, small = arguments.size, arguments.size <= SMALL_SIDE
     batch = BATCH[small]
     data = make_data(4096 if small else 256, size)
     print(
         f"{size}x{size}, batch {batch}, {arguments.rounds} rounds, epoch {EPOCH} of {NUM_EPOCHS}, "
-        f"{torch.get_num_threads()} threads; python {platform.python_version()}, numpy "
+        f"1 thread; python {platform.python_version()}, numpy "
         f"{np.__version__}, torch {torch.__version__}"
     )
     with tempfile.TemporaryDirectory() as folder:
         make_cache(Path(folder) / "maps.zarr", data, MAP_SIDE[small], size)
-        ways = make_ways(data, Path(folder) / "maps.zarr", size) | gradient_ways(data, size)
+        ways = make_ways(data, Path(folder) / "maps.zarr", size)
         print_table(measure(ways, data, batch, arguments.rounds), batch)
+    few = max(2, arguments.rounds // NETWORK_SHARE)
+    plain = ScaeDataset(data, None, None, standard(size)).batch
+    print(f"\nthe same beside a network, batch {NETWORK_BATCH}, {few} rounds\n")
+    ways = {BASELINE: plain} | gradient_ways(data, size)
+    print_table(measure(ways, data, NETWORK_BATCH, few), NETWORK_BATCH)
 
 
 if __name__ == "__main__":

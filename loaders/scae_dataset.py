@@ -64,6 +64,8 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.data = base if isinstance(base, ImageData) else MapStyleData(base)
         self.method = Scae(policy) if isinstance(policy, ScaePolicy) else policy
+        if self.method is not None:
+            self.method.check_data(self.data)
         if self.method is not None and self.method.needs_maps and cache is None:
             raise OptionError(
                 "this method takes its places from saliency maps and there is no cache: name one, "

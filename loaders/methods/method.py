@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from loaders.image_data import ImageData
     from loaders.methods.draft import Draft
 
 __all__ = ["Method", "MethodOptions", "Setting"]
@@ -50,6 +51,9 @@ class Method(ABC):
         For SCAE it is lambda(t) of Eq. 5; refreshes are skipped where it is near 0.
         """
         return 0.0
+
+    def check_data(self, data: "ImageData") -> None:  # noqa: B027  # most need nothing of it
+        """Raise DataError if the data lacks what the method needs."""
 
     @abstractmethod
     def apply(self, draft: "Draft") -> None:

@@ -15,6 +15,7 @@ from loaders.centres import sample_centres
 from loaders.erasing import centred_boxes, sample_sides
 from loaders.errors import DataError
 from loaders.gains import exact_gains
+from loaders.image_data import ImageData
 from loaders.lookup import look_up
 from loaders.map_source import MapBatch
 from loaders.methods.draft import Draft, mixed_labels
@@ -76,6 +77,14 @@ class Scae(Method):
         """Whether partners may be of other classes."""
         return self.policy.partner == "neighbor"
 
+    def check_data(self, data: ImageData) -> None:
+        """Raise DataError if true masks are wanted as maps and the data has none."""
+        if self.policy.maps == "mask" and data.masks is None:
+            raise DataError(
+                f'maps = "mask" needs data whose object masks are known, and {data.name} has none: '
+                "use shapes"
+            )
+
     def guidance(self, epoch: int) -> float:
         """Return lambda(t) of Eq. 5.
 
@@ -136,12 +145,8 @@ class Scae(Method):
             if self._permuted_N is None:
                 self._permuted_N = permuted_within_classes(data.labels, draft.sources.seed)
             return draft.sources.maps.fetch(draft.key.generation, self._permuted_N[rows_E])
-        if data.masks is None:
-            raise DataError(
-                f'maps = "mask" needs data whose object masks are known, and {data.name} has none: '
-                "use shapes"
-            )
-        maps_EHW = data.masks[rows_E].astype(np.uint8) * np.uint8(255)
+        self.check_data(data)
+        maps_EHW = np.asarray(data.masks)[rows_E].astype(np.uint8) * np.uint8(255)
         return MapBatch(maps_EHW, *exact_gains(maps_EHW, draft.size))
 
     def _mix(self, draft: Draft, slots_M: NDArray[np.int64]) -> None:

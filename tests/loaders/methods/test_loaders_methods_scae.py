@@ -157,7 +157,7 @@ def test_true_masks_are_refused_where_the_data_has_none(
     make_draft: MakeDraft, setting: MakeSetting
 ) -> None:
     with pytest.raises(DataError, match="known, and toy has none: use shapes"):
-        _method(setting(), maps="mask").apply(make_draft())
+        _method(setting(), maps="mask").check_data(make_draft().sources.data)
 
 
 def test_mean_probability_is_that_of_the_samples() -> None:
