@@ -15,15 +15,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cache_store.provenance import Provenance
-from cache_store.store import SaliencyStore
-from cache_store.writer import GenerationPlan
 from loaders.batches import BatchKey
 from loaders.geometry import CropFlip
 from loaders.image_data import ArrayData
@@ -32,6 +28,7 @@ from loaders.methods.method import Setting
 from loaders.methods.registry import METHODS
 from loaders.scae_dataset import ScaeDataset
 from loaders.transforms import StandardTransform
+from pipeline.bench.random_maps import publish_random_maps
 from pipeline.saliency.networks import build_network
 from pipeline.training.keep_salient import keep_salient
 
@@ -85,48 +82,6 @@ def make_data(num: int, size: int) -> ArrayData:
     shares = 0.01 ** (np.arange(NUM_CLASSES) / (NUM_CLASSES - 1))
     labels = rng.choice(NUM_CLASSES, num, p=shares / shares.sum())
     return ArrayData(images, labels, [f"class{k}" for k in range(NUM_CLASSES)], name="random")
-
-
-def make_cache(path: Path, data: ArrayData, side: int, size: int) -> None:
-    """Publish one generation of random maps."""
-    store = SaliencyStore.create(
-        path,
-        sample_ids=data.sample_ids,
-        content_ids=data.content_ids,
-        labels=data.labels,
-        fingerprint=data.fingerprint,
-        data=data.name,
-    )
-    provenance = Provenance(
-        data=data.name,
-        fingerprint=data.fingerprint,
-        network="none",
-        weights="random",
-        weights_digest="0" * 64,
-        target_layer="none",
-        size=size,
-        mean=MEAN,
-        std=STD,
-        batch_size=1,
-        channels_last=True,
-        precision="fp32",
-        device_type="cpu",
-        code_version=version("scae"),
-    )
-    plan = GenerationPlan(
-        provenance=provenance,
-        num_samples=len(data),
-        map_shape=(side, side),
-        block_rows=1024,
-        chunk_rows=256,
-    )
-    writer = store.begin(plan)
-    rng = np.random.default_rng(0)
-    for block in range(writer.num_blocks):
-        start, stop = writer.block_range(block)
-        maps = rng.integers(0, 256, (stop - start, side, side), np.uint8)
-        writer.write_block(block, maps, np.ones(stop - start), ())
-    store.publish(writer)
 
 
 def standard(size: int) -> StandardTransform:
@@ -220,7 +175,7 @@ def main() -> None:
         f"{np.__version__}, torch {torch.__version__}"
     )
     with tempfile.TemporaryDirectory() as folder:
-        make_cache(Path(folder) / "maps.zarr", data, MAP_SIDE[small], size)
+        publish_random_maps(data, Path(folder) / "maps.zarr", size, MAP_SIDE[small])
         ways = make_ways(data, Path(folder) / "maps.zarr", size)
         print_table(measure(ways, data, batch, arguments.rounds), batch)
     few = max(2, arguments.rounds // NETWORK_SHARE)

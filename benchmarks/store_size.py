@@ -14,17 +14,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_store.provenance import Provenance
 from cache_store.store import SaliencyStore
 from cache_store.verify import verify_cache
 from cache_store.writer import GenerationPlan
+from pipeline.bench.random_maps import random_plan
 
 IMAGENET = 1_281_167
 SIDE = 7
@@ -82,29 +81,7 @@ def real_blocks(cache: str) -> Callable[[np.random.Generator, int], Block]:
 
 def plan(num: int) -> GenerationPlan:
     """Return a plan of the default cut."""
-    provenance = Provenance(
-        data="random",
-        fingerprint=FINGERPRINT,
-        network="none",
-        weights="random",
-        weights_digest="0" * 64,
-        target_layer="none",
-        size=224,
-        mean=(0.0,),
-        std=(1.0,),
-        batch_size=1,
-        channels_last=True,
-        precision="fp32",
-        device_type="cpu",
-        code_version=version("scae"),
-    )
-    return GenerationPlan(
-        provenance=provenance,
-        num_samples=num,
-        map_shape=(SIDE, SIDE),
-        block_rows=1024,
-        chunk_rows=CHUNK_ROWS,
-    )
+    return random_plan(num, SIDE, 224, data="random", fingerprint=FINGERPRINT)
 
 
 def step_create(cache: Path, arguments: argparse.Namespace) -> None:

@@ -18,10 +18,9 @@ import zarr
 from numpy.typing import NDArray
 
 from cache_store.generation import Generation
-from cache_store.provenance import Provenance
 from cache_store.resident_file import HEADER_BYTES
 from cache_store.store import SaliencyStore
-from cache_store.writer import GenerationPlan
+from pipeline.bench.random_maps import random_plan, write_random
 
 NUM_SAMPLES = 1_281_167
 SIDE = 7
@@ -47,36 +46,8 @@ def make_cache(path: Path) -> Generation:
         data="random",
         fsync=False,
     )
-    provenance = Provenance(
-        data="random",
-        fingerprint=fingerprint,
-        network="none",
-        weights="random",
-        weights_digest="0" * 64,
-        target_layer="none",
-        size=224,
-        mean=(0.0,),
-        std=(1.0,),
-        batch_size=1,
-        channels_last=True,
-        precision="fp32",
-        device_type="cpu",
-        code_version=version("scae"),
-    )
-    plan = GenerationPlan(
-        provenance=provenance,
-        num_samples=NUM_SAMPLES,
-        map_shape=(SIDE, SIDE),
-        block_rows=1024,
-        chunk_rows=256,
-    )
-    writer = store.begin(plan)
-    rng = np.random.default_rng(0)
-    for block in range(writer.num_blocks):
-        start, stop = writer.block_range(block)
-        maps = rng.integers(0, 256, (stop - start, SIDE, SIDE), np.uint8)
-        writer.write_block(block, maps, np.ones(stop - start), ())
-    return store.publish(writer)
+    plan = random_plan(NUM_SAMPLES, SIDE, 224, data="random", fingerprint=fingerprint)
+    return write_random(store, plan)
 
 
 def zarr_ways(array: Path) -> dict[str, Read]:
