@@ -13,6 +13,7 @@ from cli.commands import UserErrorCommand, progress_bars
     "--recipe", type=click.Path(path_type=Path), help="TOML file; without it the defaults."
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.option("--debug", is_flag=True, help="The recipe's debug form: seconds, on shapes.")
 @click.option("--data", metavar="NAME_OR_PATH", help="The same as --set data.name=...")
 @click.option("--imbalance", type=click.FloatRange(min=1), help="As --set data.imbalance=...")
 @click.option("--network", metavar="NAME", help="The same as --set network.name=...")
@@ -29,6 +30,7 @@ def train_command(
     *,
     recipe: Path | None,
     overrides: tuple[str, ...],
+    debug: bool,
     run: Path,
     cache: str | None,
     resume: bool,
@@ -44,6 +46,7 @@ def train_command(
     \b
     Examples:
       scae train --recipe recipes/shapes.toml --run runs/shapes
+      scae train --recipe recipes/table1_scae.toml --debug --run runs/debug
       scae train --data ~/cifar10 --imbalance 100 --network resnet32 --epochs 3 --run runs/lt
       scae train --recipe recipes/shapes.toml --run runs/shapes --resume
     """  # noqa: D301  # click wants the character, not two
@@ -52,7 +55,7 @@ def train_command(
     from pipeline.training.trainer import TrainOptions, train
 
     words = [f"{key}={short[name]}" for name, key in SHORT_WORDS.items() if short[name] is not None]
-    loaded = load_recipe(recipe, [*words, *overrides])
+    loaded = load_recipe(recipe, [*words, *overrides], debug=debug)
     with stop_on_signals() as stop, progress_bars() as bars:
         options = TrainOptions(
             run=run,

@@ -66,8 +66,14 @@ class TrainRecipe:
     """Images a step."""
     lr: float = 0.1
     """Learning rate at the start."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """How the learning rate falls: to `lr_min` by half a cosine, or in steps."""
     lr_min: float = 1e-4
-    """Learning rate that the cosine ends at."""
+    """cosine: learning rate that it ends at."""
+    milestones: tuple[int, ...] = ()
+    """step: 0-based epochs that the learning rate falls at; those after the end do nothing."""
+    step_factor: float = 0.1
+    """step: what the learning rate is multiplied by at each, above 0 and below 1."""
     warmup_epochs: int = 0
     """Epochs in which the learning rate grows linearly."""
     momentum: float = 0.9
@@ -89,6 +95,17 @@ class TrainRecipe:
         for name in ("lr_min", "warmup_epochs", "momentum", "weight_decay"):
             require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
         require("lr", self.lr > 0, "above 0", self.lr)
+        self._check_steps()
+
+    def _check_steps(self) -> None:
+        require("step_factor", 0 < self.step_factor < 1, "above 0 and below 1", self.step_factor)
+        rising = list(self.milestones) == sorted({epoch for epoch in self.milestones if epoch > 0})
+        require("milestones", rising, "rising epochs above 0", list(self.milestones))
+        if self.schedule == "step":
+            require("milestones", bool(self.milestones), "there with schedule 'step'", [])
+        else:
+            allowed = "left out with schedule 'cosine', which has none"
+            require("milestones", not self.milestones, allowed, list(self.milestones))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,6 @@
 """Reading recipes: TOML file and `--set key=value` words, checked key by key and type by type."""
 
 import difflib
-import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,115 +13,88 @@ from loaders.methods.method import MethodOptions
 from loaders.methods.registry import METHODS
 from loaders.methods.scae import ScaeOptions
 from pipeline.errors import RecipeError
+from pipeline.training.debug_form import debug_form
 from pipeline.training.recipe import Recipe
+from pipeline.training.recipe_layers import RecipeLayers
 
 
-def load_recipe(path: str | Path | None, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply overrides.
+def load_recipe(
+    path: str | Path | None, overrides: Sequence[str] = (), *, debug: bool = False
+) -> Recipe:
+    """Read a recipe with all that it extends, and apply overrides.
 
     Args:
         path: TOML file; None begins with the defaults.
         overrides: Words such as `train.epochs=3`; the value is TOML, or a bare string. Another
             `augment.method` than before drops the options of the one before.
+        debug: Take the recipe's debug form, see `debug_form`; overrides come after it.
 
     Raises:
         RecipeError: If the file can't be read, or a key or value is not allowed.
     """
-    place = "the command line" if path is None else str(path)
-    values = {} if path is None else _read(Path(path))
-    for override in overrides:
-        _apply(values, override)
-    try:
-        return typing.cast(Recipe, _build(Recipe, values, "", place))
-    except OptionError as error:
-        raise RecipeError(f"{place}: [augment] {error}") from error
+    layers = RecipeLayers(None if path is None else Path(path))
+    if debug:
+        layers.change(debug_form)
+    layers.override(overrides)
+    return typing.cast(Recipe, _build(Recipe, layers.values, "", layers))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        near = sorted(path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        have = ", ".join(str(other) for other in near) or "none"
-        raise RecipeError(f"no recipe {path}; recipes in that folder: {have}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"can't read recipe {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path} is not TOML: {error}") from error
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise RecipeError(f"--set must be key=value, such as train.epochs=3, got {override!r}")
-    *sections, key = name.strip().split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise RecipeError(f"--set {override}: {section} is not a section")
-    value = _parse(text)
-    # Options belong to their method: another one begins with its own defaults.
-    if name.strip() == "augment.method" and values.get("method", ScaeOptions.name) != value:
-        values.clear()
-    values[key] = value
-
-
-def _parse(text: str) -> Any:  # noqa: ANN401  # any TOML value
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text  # a bare word: names and paths need no quotes on a command line
-
-
-def _build(cls: type, values: Mapping[str, Any], section: str, place: str) -> object:
+def _build(cls: type, values: Mapping[str, Any], section: str, layers: RecipeLayers) -> object:
     hints = typing.get_type_hints(cls)
     known = [item.name for item in fields(cls)]
     checked = {}
     for key, value in values.items():
         name = f"{section}.{key}" if section else key
         if key not in known:
-            raise RecipeError(_unknown_key(name, key, known, section, place))
+            raise RecipeError(_unknown_key(name, key, known, section, layers))
         hint = hints[key]
         if hint is MethodOptions:
-            checked[key] = _build_method(value, name, place)
+            checked[key] = _build_method(value, name, layers)
         elif is_dataclass(hint) and isinstance(hint, type):
             if not isinstance(value, Mapping):
-                raise RecipeError(f"{place}: {name} must be a section [{name}], got {value!r}")
-            checked[key] = _build(hint, value, name, place)
+                raise RecipeError(_no_section(name, value, layers))
+            checked[key] = _build(hint, value, name, layers)
         else:
-            checked[key] = _converted(value, hint, name, place)
+            checked[key] = _converted(value, hint, name, layers.place_of(name))
     try:
         return cls(**checked)
-    except RecipeError as error:
+    except (RecipeError, OptionError) as error:
+        place = layers.place_of_complaint(section, str(error))
         raise RecipeError(f"{place}: {f'[{section}] ' if section else ''}{error}") from error
 
 
-def _build_method(values: Any, section: str, place: str) -> object:  # noqa: ANN401
+def _build_method(values: Any, section: str, layers: RecipeLayers) -> object:  # noqa: ANN401
     """Return the options of the method that a section names."""
     if not isinstance(values, Mapping):
-        raise RecipeError(f"{place}: {section} must be a section [{section}], got {values!r}")
+        raise RecipeError(_no_section(section, values, layers))
     options = dict(values)
     method = options.pop("method", ScaeOptions.name)
     if method not in METHODS:
         near = difflib.get_close_matches(str(method), METHODS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
+        place = layers.place_of(f"{section}.method")
+        allowed = ", ".join(METHODS)
         raise RecipeError(
-            f"{place}: {section}.method must be one of {', '.join(METHODS)}, got {method!r}{hint}"
+            f"{place}: {section}.method must be one of {allowed}, got {method!r}{hint}"
         )
     options_class: Any = METHODS[method]
     known = [item.name for item in fields(options_class)]
     for key in options:
         if key not in known:
-            wrong = _unknown_key(f"{section}.{key}", key, known, section, place)
+            wrong = _unknown_key(f"{section}.{key}", key, known, section, layers)
             raise RecipeError(f"{wrong} (method {method})")
-    return _build(METHODS[method], options, section, place)
+    return _build(METHODS[method], options, section, layers)
 
 
-def _unknown_key(name: str, key: str, known: list[str], section: str, place: str) -> str:
+def _no_section(name: str, value: object, layers: RecipeLayers) -> str:
+    return f"{layers.place_of(name)}: {name} must be a section [{name}], got {value!r}"
+
+
+def _unknown_key(name: str, key: str, known: list[str], section: str, layers: RecipeLayers) -> str:
     near = difflib.get_close_matches(key, known, 1)
     prefix = f"{section}." if section else ""
     hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys: {', '.join(known)}"
-    return f"{place}: unknown recipe key {name}; {hint}"
+    return f"{layers.place_of(name)}: unknown recipe key {name}; {hint}"
 
 
 def _converted(value: Any, hint: Any, name: str, place: str) -> Any:  # noqa: ANN401

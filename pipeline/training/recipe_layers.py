@@ -1,0 +1,135 @@
+"""The values of a recipe before they are checked: files that extend others, then overrides."""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from loaders.methods.scae import ScaeOptions
+from pipeline.errors import RecipeError
+
+COMMAND_LINE = "the command line"
+"""Where overrides come from, and a recipe without a file."""
+EXTENDS = "extends"
+"""Key of a recipe file that names the file it begins with, relative to its own folder."""
+
+Values = dict[str, Any]
+
+
+class RecipeLayers:
+    """TOML values laid over each other, that remember where each of them came from.
+
+    Args:
+        path: The recipe file; None begins with nothing.
+
+    Raises:
+        RecipeError: If a file can't be read, or extends itself.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.values: Values = {}
+        self.place = COMMAND_LINE if path is None else str(path)
+        self._places: dict[str, str] = {}
+        for file, values in [] if path is None else _chain(path):
+            self._lay(self.values, values, str(file))
+
+    def override(self, words: Sequence[str]) -> None:
+        """Lay words such as `train.epochs=3` over the values.
+
+        Raises:
+            RecipeError: If a word is not key=value.
+        """
+        for word in words:
+            self._lay(self.values, _word_values(word), COMMAND_LINE)
+
+    def change(self, edit: Callable[[Values], Values]) -> None:
+        """Replace the values by what a function makes of them."""
+        self.values = edit(self.values)
+
+    def place_of(self, name: str) -> str:
+        """Return where a key such as 'train.epochs' was set, or the section or recipe it is in."""
+        while name:
+            if name in self._places:
+                return self._places[name]
+            name = name.rpartition(".")[0]
+        return self.place
+
+    def place_of_complaint(self, section: str, message: str) -> str:
+        """Return where the key was set that a message begins with, else the recipe's own file."""
+        key = re.match(r"[\w.]*", message)
+        word = key.group().rstrip(".") if key else ""
+        name = f"{section}.{word}" if section else word
+        return self._places.get(name, self.place)
+
+    def _lay(self, under: Values, layer: Mapping[str, Any], place: str, prefix: str = "") -> None:
+        for key, value in layer.items():
+            name = f"{prefix}{key}"
+            if name == "augment" and _other_method(under.get(key), value):
+                under.pop(key, None)  # options belong to their method
+            if isinstance(value, Mapping):
+                if not isinstance(under.get(key), dict):
+                    under[key] = {}
+                self._lay(under[key], value, place, f"{name}.")
+            else:
+                under[key], self._places[name] = value, place
+
+
+def _other_method(before: object, layer: object) -> bool:
+    """Tell whether a layer of [augment] names another method than there was."""
+    if not isinstance(layer, Mapping) or "method" not in layer:
+        return False
+    method = before.get("method") if isinstance(before, dict) else None
+    return bool(layer["method"] != (method or ScaeOptions.name))
+
+
+def _chain(path: Path) -> list[tuple[Path, Values]]:
+    """Return a recipe's files with their values, the one that extends none first."""
+    chain: list[tuple[Path, Values]] = []
+    seen: list[Path] = []
+    while True:
+        values = _read(path, seen[-1] if seen else None)
+        seen.append(path)
+        base = values.pop(EXTENDS, None)
+        chain.insert(0, (path, values))
+        if base is None:
+            return chain
+        if not isinstance(base, str):
+            raise RecipeError(f"{path}: {EXTENDS} must be the path of a recipe, got {base!r}")
+        path = path.parent / base
+        if any(path.resolve() == other.resolve() for other in seen):
+            raise RecipeError(
+                f"{seen[0]}: recipes extend each other in a circle: "
+                f"{' -> '.join(str(file) for file in [*seen, path])}"
+            )
+
+
+def _read(path: Path, extended_by: Path | None) -> Values:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        near = sorted(path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        have = ", ".join(str(other) for other in near) or "none"
+        why = f", which {extended_by} extends" if extended_by else ""
+        raise RecipeError(f"no recipe {path}{why}; recipes in that folder: {have}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"can't read recipe {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from error
+
+
+def _word_values(word: str) -> Values:
+    name, equals, text = word.partition("=")
+    if not equals or not name:
+        raise RecipeError(f"--set must be key=value, such as train.epochs=3, got {word!r}")
+    values: Any = _parse(text)
+    for key in reversed(name.strip().split(".")):
+        values = {key: values}
+    return dict(values)
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401  # any TOML value
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word: names and paths need no quotes on a command line

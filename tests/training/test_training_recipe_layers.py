@@ -1,0 +1,149 @@
+"""Recipes that extend others, and debug forms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from pipeline.errors import RecipeError
+from pipeline.training.recipe_file import load_recipe
+from pipeline.training.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _write(folder: Path, **files: str) -> Path:
+    """Write NAME.toml for each keyword and return the last one."""
+    for name, text in files.items():
+        (folder / f"{name}.toml").write_text(text)
+    return folder / f"{next(reversed(files))}.toml"
+
+
+def test_a_recipe_lays_its_keys_over_those_of_the_one_it_extends(tmp_path: Path) -> None:
+    row = _write(
+        tmp_path,
+        base="name = 'base'\n[train]\nepochs = 7\nlr = 0.3\n"
+        "[network.options]\nnormed_head = true\n",
+        middle="extends = 'base.toml'\n[train]\nepochs = 8\n",
+        row="extends = 'middle.toml'\nname = 'row'\n[data]\nclasses = 4\n",
+    )
+    recipe = load_recipe(row, ["train.batch_size=9"])
+    assert (recipe.name, recipe.train.epochs, recipe.train.lr) == ("row", 8, 0.3)
+    assert (recipe.data.classes, recipe.train.batch_size) == (4, 9)
+    assert recipe.network.options == {"normed_head": True}
+    assert "extends" not in recipe.as_dict()
+
+
+def test_bases_are_found_from_the_recipes_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bases").mkdir()
+    _write(tmp_path / "bases", base="[train]\nepochs = 7\n")
+    row = _write(tmp_path, row="extends = 'bases/base.toml'\n")
+    monkeypatch.chdir("/")
+    assert load_recipe(row).train.epochs == 7
+
+
+def test_another_method_drops_the_options_of_the_base(tmp_path: Path) -> None:
+    row = _write(
+        tmp_path,
+        base="[augment]\nmethod = 'scae'\nlambda_max = 3.0\n",
+        row="extends = 'base.toml'\n[augment]\nmethod = 'cutmix'\n",
+    )
+    assert load_recipe(row).as_dict()["augment"] == {"method": "cutmix", "prob": 0.5, "alpha": 1.0}
+    same = load_recipe(row, ["augment.method=scae"]).as_dict()["augment"]
+    assert same["lambda_max"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("[train]\nepoch = 3", "base", "unknown recipe key train.epoch; did you mean"),
+        ("[train]\nepochs = 'ten'", "base", "train.epochs must be a whole number, got 'ten'"),
+        ("[train]\nepochs = 0", "base", r"\[train\] epochs must be 1 or more, got 0"),
+        ("[augment]\np_max = 2.0", "base", r"\[augment\] p_max must be"),
+        ("[augment]\nmethod = 'cutmx'", "base", "augment.method must be one of"),
+        ("[second_stage]\nname = 'crt'\nlr = 0.0", "base", r"\[second_stage\] lr must be above 0"),
+        ("train = 3", "base", r"train must be a section \[train\], got 3"),
+        ("seed = -1", "base", "seed must be 0 or more, got -1"),
+        ("seed = = 1", "base", "is not TOML"),
+    ],
+)
+def test_errors_name_the_file_that_set_the_key(
+    tmp_path: Path, text: str, place: str, message: str
+) -> None:
+    row = _write(tmp_path, base=f"{text}\n", row="extends = 'base.toml'\n[data]\nclasses = 4\n")
+    with pytest.raises(RecipeError, match=message) as refusal:
+        load_recipe(row)
+    assert str(refusal.value).startswith(str(tmp_path / f"{place}.toml"))
+
+
+def test_errors_of_overrides_name_the_command_line(tmp_path: Path) -> None:
+    row = _write(tmp_path, row="[train]\nepochs = 3\n")
+    for word in ("train.epochs=ten", "train.epochs=0", "train.epoch=3"):
+        with pytest.raises(RecipeError, match=r"^the command line: .*epoch"):
+            load_recipe(row, [word])
+
+
+def test_circles_and_missing_bases_are_refused(tmp_path: Path) -> None:
+    row = _write(tmp_path, a="extends = 'b.toml'\n", b="extends = 'a.toml'\n")
+    with pytest.raises(RecipeError, match=r"in a circle: .*b\.toml -> .*a\.toml -> .*b\.toml"):
+        load_recipe(row)
+    row = _write(tmp_path, row="extends = 'none.toml'\n")
+    with pytest.raises(RecipeError, match=r"no recipe .*none\.toml, which .*row\.toml extends"):
+        load_recipe(row)
+    row = _write(tmp_path, row="extends = 3\n")
+    with pytest.raises(RecipeError, match="extends must be the path of a recipe, got 3"):
+        load_recipe(row)
+
+
+def test_debug_forms_keep_the_methods_and_end_in_seconds(tmp_path: Path) -> None:
+    row = _write(
+        tmp_path,
+        row="name = 'row'\n[data]\nname = 'imagenet'\nroot = '/none'\n[train]\nepochs = 90\n"
+        "schedule = 'step'\nmilestones = [30, 60]\n[network]\nname = 'torchvision:resnet50'\n"
+        "[augment]\nmethod = 'grid_mask'\nperiod = [96, 224]\nprob = 0.7\n"
+        "[second_stage]\nname = 'crt'\n",
+    )
+    full, debug = load_recipe(row), load_recipe(row, debug=True)
+    assert (debug.name, debug.data.name, debug.data.root) == ("row (debug)", "shapes", None)
+    assert (debug.num_epochs, debug.train.milestones, debug.data.imbalance) == (3, (1,), 1.0)
+    assert debug.augment.name == full.augment.name
+    assert debug.as_dict()["augment"]["prob"] == 0.7
+    assert debug.second_stage.name == "crt"
+    assert load_recipe(row, ["train.epochs=5"], debug=True).train.epochs == 5
+
+
+def test_learning_rate_falls_in_steps_as_torchs_does() -> None:
+    words = [
+        "train.epochs=10",
+        "train.schedule=step",
+        "train.milestones=[3, 6, 12]",
+        "train.lr=0.5",
+    ]
+    train = load_recipe(None, words).train
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 6, 12], gamma=0.1)
+    for epoch in range(10):
+        assert learning_rate(train, epoch) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        steps.step()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train.schedule=step"], "milestones must be there with schedule 'step', got"),
+        (["train.milestones=[3]"], "milestones must be left out with schedule 'cosine'"),
+        (["train.schedule=step", "train.milestones=[3, 2]"], "milestones must be rising epochs"),
+        (["train.schedule=step", "train.milestones=[0]"], "milestones must be rising epochs"),
+        (["train.schedule=step", "train.milestones=[3]", "train.step_factor=1.0"],
+         "step_factor must be above 0 and below 1"),
+    ],
+)  # fmt: skip
+def test_steps_that_make_no_sense_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(None, words)
