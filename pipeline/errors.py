@@ -59,3 +59,7 @@ class TrainingError(ScaeError, RuntimeError):
 
 class BenchError(ScaeError, ValueError):
     """Raised when a benchmark can't be run as asked, or its contenders disagree."""
+
+
+class SweepError(ScaeError, RuntimeError):
+    """Raised when a sweep of several runs can't be planned or begun."""
