@@ -7,6 +7,8 @@ from cli.lazy_group import LazyGroup
 COMMANDS = {
     "refresh": ("cli.refresh", "refresh_command", "Make the saliency maps of a data set."),
     "train": ("cli.train", "train_command", "Train a network that erases by its own maps."),
+    "sweep": ("cli.sweep", "sweep_command", "Run recipes with several seeds, one after another."),
+    "report": ("cli.report", "report_command", "Compare runs, the paper and published figures."),
     "watch": ("cli.watch", "watch_command", "Follow a run and keep its maps fresh."),
     "preview": ("cli.preview", "preview_command", "Draw images, maps and sampled rectangles."),
     "bench": ("cli.bench", "bench_group", "Time the product beside rivals and limits."),

@@ -19,53 +19,8 @@ from pipeline.training.report_figures import (
     tau_chart,
     time_chart,
 )
+from pipeline.training.report_page import figure_grid, html_figure, html_page, html_section
 from pipeline.training.report_samples import NUM_BOXES, RunView, samples_table
-
-STYLE = """
-:root { color-scheme: light; --ink: #1b1b1b; --soft: #5f6368; --line: #dddddd; --back: #f6f7f8; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 20px 16px 48px; max-width: 1240px; color: var(--ink);
-  background: white; font: 15px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
-h1 { margin: 0; font-size: 1.7rem; overflow-wrap: anywhere; }
-h2 { margin: 36px 0 12px; padding-bottom: 4px; font-size: 1.2rem;
-  border-bottom: 2px solid var(--line); }
-h3 { margin: 0 0 4px; font-size: 1rem; }
-p, figcaption { margin: 4px 0 12px; color: var(--soft); max-width: 75ch; }
-.facts { max-width: none; }
-figure { margin: 0; min-width: 0; }
-figcaption { margin: 4px 0 0; font-size: .85rem; }
-img { display: block; max-width: 100%; height: auto; }
-small { display: block; color: var(--soft); font-size: .78rem; font-weight: normal; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 10px;
-  margin: 12px 0; }
-.tiles div { padding: 10px 14px; border-radius: 8px; background: var(--back); }
-.tiles dt { color: var(--soft); font-size: .85rem; }
-.tiles dd { margin: 0; }
-.tiles b { display: block; font-size: 1.55rem; font-weight: 650; line-height: 1.25; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr));
-  gap: 28px 24px; }
-.charts img { width: 100%; max-width: 480px; }
-.scroll { overflow-x: auto; }
-.low { max-height: 380px; overflow-y: auto; }
-.scroll > img { width: 100%; min-width: 720px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.plain th, .plain td { padding: 5px 12px 5px 0; text-align: left; white-space: nowrap;
-  font-size: .88rem;  border-bottom: 1px solid var(--line); }
-.samples { width: 100%; table-layout: fixed; }
-.samples th, .samples td { padding: 0 8px 12px 0; text-align: left; vertical-align: top;
-  font-size: .88rem; overflow-wrap: anywhere; }
-.samples tr > :first-child { position: sticky; left: 0; z-index: 1; background: white; }
-.samples svg { display: block; width: 100%; max-width: 224px; margin-bottom: 3px; }
-.samples rect { fill: none; stroke-width: 1.6; vector-effect: non-scaling-stroke; }
-.samples .rim { stroke: black; stroke-opacity: .55; stroke-width: 3.6; }
-.samples circle { stroke: black; stroke-width: 1; vector-effect: non-scaling-stroke; }
-.sharp image, .sharp use { image-rendering: pixelated; }
-@media (max-width: 700px) { .samples tr > :first-child { width: 104px; }
-  .tiles { grid-template-columns: 1fr 1fr; } .tiles b { font-size: 1.3rem; } }
-summary { cursor: pointer; color: var(--soft); }
-pre { overflow-x: auto; padding: 14px; border-radius: 8px; background: var(--back);
-  font-size: .85rem; }
-"""
 
 DASH = "\N{EN DASH}"
 """Stands for what was not measured."""
@@ -107,32 +62,19 @@ def write_report(
     sections = [
         f"<h1>{escape(title)}</h1>",
         f"<p class='facts'>{escape(_subtitle(view, summary))}</p>",
-        _section("headline", "Result", _headline(data, summary)),
-        _section(
+        html_section("headline", "Result", _headline(data, summary)),
+        html_section(
             "curves",
             "Epoch by epoch",
-            "<p>Epochs are counted from 0.</p>" + _charts(map(_figure, _curves(metrics, summary))),
+            "<p>Epochs are counted from 0.</p>"
+            + figure_grid(map(html_figure, _curves(metrics, summary))),
         ),
-        _section("classes", "Class by class", _wide(classes)),
-        _section("saliency", "Maps and time", _saliency(metrics, summary)),
-        _section("samples", "What was erased", _samples(view, metrics)),
-        _section("recipe", "Recipe", _recipe(recipe_text)),
+        html_section("classes", "Class by class", _wide(classes)),
+        html_section("saliency", "Maps and time", _saliency(metrics, summary)),
+        html_section("samples", "What was erased", _samples(view, metrics)),
+        html_section("recipe", "Recipe", _recipe(recipe_text)),
     ]
-    write_whole(Path(path), _page(title, sections).encode("utf-8", "replace"))
-
-
-def _page(title: str, sections: Sequence[str]) -> str:
-    head = (
-        "<meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
-    )
-    body = "\n".join(sections)
-    return f"<!DOCTYPE html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
-
-
-def _section(name: str, title: str, content: str) -> str:
-    return f"<section id='{name}'><h2>{title}</h2>\n{content}\n</section>"
+    write_whole(Path(path), html_page(title, sections).encode("utf-8", "replace"))
 
 
 def _subtitle(view: RunView, summary: Mapping[str, Any]) -> str:
@@ -175,18 +117,6 @@ def _tiles(tiles: Iterable[tuple[str, str, str]]) -> str:
     return f"<dl class='tiles'>{cells}</dl>"
 
 
-def _charts(figures: Iterable[str]) -> str:
-    return f"<div class='charts'>{''.join(figures)}</div>"
-
-
-def _figure(chart: Chart) -> str:
-    title, caption = escape(chart.title), escape(chart.caption)
-    return (
-        f"<figure><h3>{title}</h3><img src='{chart.picture}' alt='{title}. {caption}'>"
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
 def _curves(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[Chart]:
     others = (tau_chart(summary.get("tau_norm")), occlusion_chart(summary.get("occlusion")))
     return epoch_charts(metrics) + [chart for chart in others if chart is not None]
@@ -207,10 +137,10 @@ def _saliency(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
             "<p>Where the objects are is not known for this data: maps are not judged.</p>"
         )
     charts = (pointing_chart(summary["pointing"]), time_chart(metrics))
-    figures = [_figure(chart) for chart in charts if chart is not None]
+    figures = [html_figure(chart) for chart in charts if chart is not None]
     if summary["generations"]:
         figures.insert(0, _generations(metrics, summary))
-    return "".join(notes) + _charts(figures)
+    return "".join(notes) + figure_grid(figures)
 
 
 def _generations(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:

@@ -1,0 +1,91 @@
+"""The charts of a comparison: accuracy of each row, and its difference to the chosen row."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.training.comparison.cells import METRIC_NAMES
+from pipeline.training.comparison.tables import ComparedTable
+from pipeline.training.report_figures import (
+    BLUE,
+    GREY,
+    RED,
+    Chart,
+    legend,
+    style,
+    svg_picture,
+)
+
+__all__ = ["accuracy_chart", "difference_chart"]
+
+
+def accuracy_chart(table: ComparedTable) -> Chart:
+    """Draw each row's accuracy with its spread over seeds, beside the paper's and published."""
+    metric = table.paper.metrics[0]
+    axes = _axes(table)
+    for position, row in enumerate(table.rows):
+        elsewhere = ((row.known.paper, "D", GREY), (row.known.published, "s", RED))
+        for known, marker, colour in elsewhere:
+            if metric in known:
+                axes.plot(known[metric], position, marker, color=colour, markersize=5,
+                          markerfacecolor="white")  # fmt: skip
+        found = row.figures.get(metric)
+        if found is not None:
+            axes.errorbar(found.mean, position, xerr=found.std, fmt="o", color=BLUE,
+                          markersize=5, capsize=3, linewidth=1.4)  # fmt: skip
+    _label_markers(axes)
+    axes.set_xlabel(f"{METRIC_NAMES[metric]} (%)", fontsize=9)
+    caption = (
+        "Last epoch's test accuracy; bars are one standard deviation over seeds. Rows without a "
+        "dot have not been run."
+    )
+    return Chart(title="Accuracy", caption=caption, picture=svg_picture(_figure_of(axes)))
+
+
+def difference_chart(table: ComparedTable) -> Chart | None:
+    """Draw each row's paired difference to the chosen row; None where there is none."""
+    metric = table.paper.metrics[0]
+    if not any(metric in row.differences for row in table.rows):
+        return None
+    label = next(row.label for row in table.paper.rows if row.recipe == table.against)
+    axes = _axes(table)
+    axes.axvline(0, color=GREY, linewidth=1)
+    for position, row in enumerate(table.rows):
+        found = row.differences.get(metric)
+        if found is None:
+            continue
+        half = None if found.high is None else found.high - found.mean
+        axes.errorbar(found.mean, position, xerr=half, fmt="o", color=BLUE, markersize=5,
+                      capsize=3, linewidth=1.4)  # fmt: skip
+    axes.set_xlabel(f"{METRIC_NAMES[metric]}, points", fontsize=9)
+    caption = (
+        "Mean difference, seed by seed; bars are Student's 95 % intervals and are left out with "
+        "one seed."
+    )
+    picture = svg_picture(_figure_of(axes))
+    return Chart(title=f"Difference to {label}", caption=caption, picture=picture)
+
+
+def _axes(table: ComparedTable) -> Axes:
+    labels = [row.known.label for row in table.rows]
+    figure = Figure((5.2, 1.1 + 0.32 * len(labels)), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    style(axes)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(visible=True, axis="x", linewidth=0.5, alpha=0.5)
+    return axes
+
+
+def _label_markers(axes: Axes) -> None:
+    markers = (("o", BLUE, "ours"), ("D", GREY, "paper"), ("s", RED, "published"))
+    for marker, colour, label in markers:
+        face = colour if label == "ours" else "white"
+        axes.plot([], [], marker, color=colour, markersize=5, markerfacecolor=face, label=label)
+    legend(axes, 3)
+
+
+def _figure_of(axes: Axes) -> Figure:
+    figure = axes.figure
+    if not isinstance(figure, Figure):
+        raise TypeError(f"axes belong to {type(figure).__name__}, not to a figure")
+    return figure

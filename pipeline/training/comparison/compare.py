@@ -1,0 +1,71 @@
+"""From paths of finished runs to a comparison."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import RecipeError
+from pipeline.training.comparison.collect import collect_runs
+from pipeline.training.comparison.missing import missing_runs, missing_tables
+from pipeline.training.comparison.paper import PaperTable, load_paper
+from pipeline.training.comparison.tables import compare_runs, other_runs
+from pipeline.training.comparison.variants import RowRecipes
+from pipeline.training.comparison.write import Comparison
+from pipeline.training.run_record import RunRecord
+
+__all__ = ["compare"]
+
+
+def compare(
+    paths: Sequence[Path],
+    *,
+    recipes: Path,
+    paper: Path,
+    names: Sequence[str] = (),
+    against: str | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Comparison:
+    """Compare runs with each other, with the paper and with published figures.
+
+    Args:
+        paths: Records, run folders, or folders of either.
+        recipes: Folder of the recipes of the paper's rows.
+        paper: File of the paper's figures.
+        names: Tables to show, by name; empty for all.
+        against: Recipe or label of the row to compare with; None: each table's own.
+        seeds: Seeds that every row should have; None: all that a table's runs have.
+
+    Raises:
+        RecipeError: If a file can't be read, there is no finished run, or no such table or row.
+    """
+    warnings: list[str] = []
+    tables = _chosen(load_paper(paper), names)
+    known = RowRecipes(recipes, {row.recipe for table in tables for row in table.rows})
+    records = collect_runs(paths, warnings.append)
+    if not records:
+        raise RecipeError(f"no finished run in {', '.join(map(str, paths))}")
+    compared = compare_runs(records, tables, known, against=against, seeds=seeds)
+    runs = next((path for path in paths if list(path.glob("*.json"))), Path("runs"))
+    others = None if names else other_runs(records, known)
+    return Comparison(
+        tables=compared if others is None else [*compared, others],
+        missing=missing_runs(compared, known, runs),
+        untouched=missing_tables(tables, compared, known, runs, seeds),
+        warnings=warnings,
+        versions=_versions(records),
+    )
+
+
+def _chosen(tables: Sequence[PaperTable], names: Sequence[str]) -> list[PaperTable]:
+    known = [table.name for table in tables]
+    for name in names:
+        if name not in known:
+            raise RecipeError(f"--table must be one of {', '.join(known)}, got {name!r}")
+    return [table for table in tables if not names or table.name in names]
+
+
+def _versions(records: Sequence[RunRecord]) -> list[str]:
+    texts = [
+        ", ".join(f"{name} {value}" for name, value in record.versions.items()) or "not recorded"
+        for record in records
+    ]
+    return [f"{text}: {texts.count(text)} of {len(texts)} runs" for text in sorted(set(texts))]
