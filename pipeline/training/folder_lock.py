@@ -21,9 +21,13 @@ def folder_lock(path: Path) -> Iterator[None]:
         path: The file; made if it is not there.
 
     Raises:
-        SweepError: If another process holds it, or the file system has no locks.
+        SweepError: If another process holds it, or the file can't be opened or locked.
     """
-    with path.open("a+") as file:
+    try:
+        opened = path.open("a+")
+    except OSError as error:
+        raise SweepError(f"can't open {path}: {error.strerror}") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

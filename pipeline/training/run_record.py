@@ -6,7 +6,6 @@ Accuracies are shares in [0, 1].
 import csv
 import json
 import platform
-import tomllib
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -99,7 +98,7 @@ def read_record(path: Path) -> RunRecord:
             return RunRecord(**fields)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(
-            f"{path} is no record of a run, as `scae sweep` writes them: {error}"
+            f"{path} is no record of a run, as `scae sweep` writes them: {error}; remove it"
         ) from error
     raise RecipeError(f"record {path} must be of version {RECORD_VERSION}, got {found!r}")
 
@@ -135,12 +134,3 @@ def _top1_by_epoch(path: Path) -> dict[int, float]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {int(row["epoch"]): float(row["test_top1"]) for row in rows if row["test_top1"]}
-
-
-def recipe_name(path: Path) -> str | None:
-    """Return the title that a recipe file gives its runs, None if it has none of its own."""
-    try:
-        name = tomllib.loads(path.read_text()).get("name")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"can't read recipe {path}: {error}") from error
-    return None if name is None else str(name)

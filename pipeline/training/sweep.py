@@ -84,12 +84,15 @@ def plan_sweep(
 
     Raises:
         RecipeError: If a recipe is wrong.
-        SweepError: If names or seeds are there twice, or a record there is of another recipe.
+        SweepError: If names or seeds are there twice, seeds are set by an override, or a record
+            there is of other settings.
     """
     names = [path.stem for path in recipes]
     for what, values in (("recipe names", names), ("seeds", list(seeds))):
         if len(set(values)) < len(values):
             raise SweepError(f"{what} must be there once each, got {values}")
+    if any(word.partition("=")[0].strip() == "seed" for word in overrides):
+        raise SweepError("--set seed would do nothing: a sweep's seeds are those of --seeds")
     loaded = [load_recipe(path, overrides, debug=debug) for path in recipes]
     planned = [
         PlannedRun(file=name, recipe=replace(recipe, seed=seed), folder=runs / f"{name}-seed{seed}")
@@ -147,9 +150,9 @@ def run_sweep(
             except Stopped as stopped:
                 raise Stopped(_stopped(outcome, planned)) from stopped
             except Exception as error:  # noqa: BLE001  # named at the end; the night goes on
-                run.error_path.write_text(traceback.format_exc())
                 outcome.failed.append((run, _reason(error)))
                 log(f"{run.title} failed: {_reason(error)}")
+                _leave_traceback(run, log)
             else:
                 outcome.done.append(run)
     return outcome
@@ -160,6 +163,14 @@ def _one(run: PlannedRun, options: TrainOptions) -> None:
     record = replace(record_of(folder, recipe=run.file), versions=current_versions())
     record.write(run.record_path)
     run.error_path.unlink(missing_ok=True)
+
+
+def _leave_traceback(run: PlannedRun, log: Callable[[str], None]) -> None:
+    try:
+        run.error_path.write_text(traceback.format_exc())
+    except OSError as error:  # a full disk may be why the run failed
+        log(f"its traceback can't be written to {run.error_path} ({error.strerror}):")
+        log(traceback.format_exc())
 
 
 def _check_record(run: PlannedRun) -> None:

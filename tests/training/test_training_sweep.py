@@ -226,6 +226,40 @@ def test_records_of_other_settings_and_doubles_are_refused(
         plan_sweep([recipes[0], recipes[0]], [0], runs)
     with pytest.raises(SweepError, match=r"seeds must be there once each, got \[1, 1\]"):
         plan_sweep(recipes, [1, 1], runs)
+    with pytest.raises(SweepError, match="--set seed would do nothing"):
+        plan_sweep(recipes, [0], runs, overrides=["seed=1"])
+
+
+def test_folders_that_can_not_be_used_end_in_one_line(tmp_path: Path, recipes: list[Path]) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked" / "sweep.lock").mkdir(parents=True)
+    for runs, message in (("file", "can't make folder"), ("locked", "can't open")):
+        result = _scae("sweep", *recipes, "--runs", tmp_path / runs)
+        assert result.exit_code == 1, result.output
+        assert result.stderr.startswith(f"Error: {message} ")
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_full_disk_leaves_the_traceback_in_the_log(
+    tmp_path: Path, recipes: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, lines = tmp_path / "runs", list[str]()
+    real = Path.write_text
+
+    def full(path: Path, *args: Any, **options: Any) -> int:  # noqa: ANN401
+        if path.name.endswith("error.txt"):
+            raise OSError(28, "No space left on device")
+        return real(path, *args, **options)
+
+    def failing(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("pipeline.training.sweep.train", failing)
+    outcome = run_sweep(plan_sweep(recipes, [0], runs), runs, log=lines.append)
+    assert len(outcome.failed) == 2
+    assert any("its traceback can't be written" in line for line in lines)
+    assert any(line.startswith("Traceback") for line in lines)
 
 
 def test_a_folder_of_another_run_is_not_taken_over(tmp_path: Path, recipes: list[Path]) -> None:
