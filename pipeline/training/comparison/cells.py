@@ -39,7 +39,12 @@ def table_notes(table: ComparedTable) -> list[str]:
     notes = [table.paper.note] if table.paper.note else []
     different = table.variant.describe()
     if different:
-        notes.append(f"These runs are not the recipes' own: {different}.")
+        notes.append(
+            f"These runs are not the recipes' own ({different}): the paper's and published figures "
+            "are for other settings."
+        )
+    if table.variant.debug:
+        notes.append("A debug form shows that a row runs; its accuracy means nothing.")
     notes.append(
         f"Accuracies in percent, mean \N{PLUS-MINUS SIGN} standard deviation over seeds, last "
         f"epoch. Differences are against {label}, seed by seed, with Student's 95 % interval; with "

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from cli.main import main
 from pipeline.errors import RecipeError
-from pipeline.training.comparison.cells import DASH, cell_rows, column_names
+from pipeline.training.comparison.cells import DASH, cell_rows, column_names, table_notes
 from pipeline.training.comparison.compare import compare
 from pipeline.training.comparison.paper import load_paper
 from pipeline.training.run_record import RunRecord, read_record
@@ -130,6 +130,9 @@ def test_runs_with_other_settings_get_a_table_of_their_own(
     short = next(item.command for item in found.missing if "train.epochs=3" in item.command)
     assert short.endswith("--set train.epochs=3 --set data.root=/images")
     assert any("--debug" in item.command for item in found.missing)
+    notes = [" ".join(table_notes(table)) for table in found.tables]
+    assert ["are for other settings" in note for note in notes] == [False, True, True]
+    assert ["means nothing" in note for note in notes] == [False, False, True]
 
 
 def test_runs_of_scae_train_are_known_by_their_title(
