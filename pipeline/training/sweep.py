@@ -146,16 +146,24 @@ def run_sweep(
                 run=run.folder, resume=True, log=log, progress=progress, stop=stop
             )
             try:
-                _one(run, options)
+                _attempt(run, options, outcome)
             except Stopped as stopped:
                 raise Stopped(_stopped(outcome, planned)) from stopped
-            except Exception as error:  # noqa: BLE001  # named at the end; the night goes on
-                outcome.failed.append((run, _reason(error)))
-                log(f"{run.title} failed: {_reason(error)}")
-                _leave_traceback(run, log)
-            else:
-                outcome.done.append(run)
     return outcome
+
+
+def _attempt(run: PlannedRun, options: TrainOptions, outcome: SweepOutcome) -> None:
+    """Do one run and note what became of it; only a wish to stop ends the sweep."""
+    try:
+        _one(run, options)
+    except Stopped:
+        raise
+    except Exception as error:  # noqa: BLE001  # named at the end; the night goes on
+        outcome.failed.append((run, _reason(error)))
+        options.log(f"{run.title} failed: {_reason(error)}")
+        _leave_traceback(run, options.log)
+    else:
+        outcome.done.append(run)
 
 
 def _one(run: PlannedRun, options: TrainOptions) -> None:
