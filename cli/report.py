@@ -59,11 +59,12 @@ def report_command(
         against=against,
         seeds=seeds or None,
     )
+    written = write_comparison(comparison, out)
     for line in comparison.warnings:
         click.echo(f"warning: {line}", err=True)
     for item in comparison.missing:
         click.echo(f"missing: {item.what}\n  {item.command}")
     if comparison.untouched:
         click.echo(f"{len(comparison.untouched)} tables have no run yet: see the report's end")
-    for path in write_comparison(comparison, out):
+    for path in written:
         click.echo(f"wrote {path}")

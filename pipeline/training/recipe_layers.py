@@ -1,5 +1,6 @@
 """The values of a recipe before they are checked: files that extend others, then overrides."""
 
+import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ COMMAND_LINE = "the command line"
 """Where overrides come from, and a recipe without a file."""
 EXTENDS = "extends"
 """Key of a recipe file that names the file it begins with, relative to its own folder."""
+LISTED = 6
+"""Up to this many recipes are listed where one is not found."""
 
 Values = dict[str, Any]
 
@@ -108,14 +111,23 @@ def _read(path: Path, extended_by: Path | None) -> Values:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError as error:
-        near = sorted(path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        have = ", ".join(str(other) for other in near) or "none"
         why = f", which {extended_by} extends" if extended_by else ""
-        raise RecipeError(f"no recipe {path}{why}; recipes in that folder: {have}") from error
+        raise RecipeError(f"no recipe {path}{why}; {_others(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"can't read recipe {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}") from error
+
+
+def _others(path: Path) -> str:
+    """Return what may have been meant, or some of what is there."""
+    files = sorted(path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.stem, [file.stem for file in files], LISTED // 2)
+    if near:
+        return f"did you mean {', '.join(f'{path.parent / name}.toml' for name in near)}?"
+    more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
+    listed = ", ".join(str(file) for file in files[:LISTED]) or "none"
+    return f"recipes in that folder: {listed}{more}"
 
 
 def _word_values(word: str) -> Values:

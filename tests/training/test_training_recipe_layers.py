@@ -100,6 +100,16 @@ def test_circles_and_missing_bases_are_refused(tmp_path: Path) -> None:
         load_recipe(row)
 
 
+def test_a_recipe_that_is_not_there_lists_near_names_or_a_few(tmp_path: Path) -> None:
+    _write(tmp_path, **{f"table{number}_scae": "" for number in range(9)})
+    with pytest.raises(RecipeError, match=r"did you mean .*/table3_scae\.toml, .*\.toml\?$"):
+        load_recipe(tmp_path / "table3_sca.toml")
+    with pytest.raises(RecipeError, match=r"folder: .*/table0_scae\.toml, .* and 3 more$"):
+        load_recipe(tmp_path / "xyz.toml")
+    with pytest.raises(RecipeError, match=r"recipes in that folder: none$"):
+        load_recipe(tmp_path / "nowhere" / "xyz.toml")
+
+
 def test_debug_forms_keep_the_methods_and_end_in_seconds(tmp_path: Path) -> None:
     row = _write(
         tmp_path,
