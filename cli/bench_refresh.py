@@ -88,12 +88,13 @@ def _dot(_name: str) -> None:
 def _text(figures: "NetworkFigures") -> str:
     from pipeline.bench.tables import table
 
-    header = ("contender", "images/s (quartiles)", "scae fp32 is", "maps differ by")
+    header = ("contender", "images/s (quartiles)", "scae is", "scae refresh is", "maps differ by")
     rows = [
         (
             one.name,
             one.images_per_second.text(1),
             f"{one.ours_over_it.text(3)} x",
+            f"{one.refresh_over_it.text(3)} x",
             "" if one.difference is None else f"{one.difference:.1e}",
         )
         for one in figures.contenders

@@ -78,7 +78,9 @@ class ContenderFigures:
     images_per_second: Spread
     """Over the rounds."""
     ours_over_it: Spread
-    """Our fp32 speed over its own, paired by rounds."""
+    """Our fp32 speed in the layout of the rivals over its own, paired by rounds."""
+    refresh_over_it: Spread
+    """Our fp32 speed in the layout that `scae refresh` takes over its own, paired by rounds."""
     difference: float | None
     """Largest difference to our fp32 maps as a share of their maximum; None for no maps."""
 
@@ -124,7 +126,8 @@ def measure_network(
     task, size = _task(name, size, options)
     ours = our_maps(task)
     contenders = [forward_pass(task), ours, *rivals(task, options.without)]
-    contenders += as_refreshed(task, bf16=False)
+    refreshed = as_refreshed(task, bf16=False)
+    contenders += refreshed
     if choose_precision(options.precision, options.device).name == "bf16":
         contenders += as_refreshed(task, bf16=True)
     differences = _differences(ours, contenders)
@@ -138,6 +141,7 @@ def measure_network(
                 [options.batch_size / one for one in seconds[contender.name]]
             ),
             ours_over_it=ratios(seconds[contender.name], seconds[ours.name]),
+            refresh_over_it=ratios(seconds[contender.name], seconds[refreshed[-1].name]),
             difference=differences.get(contender.name),
         )
         for contender in contenders
