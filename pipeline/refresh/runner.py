@@ -182,9 +182,8 @@ class BlockRunner:
                 fill = torch.arange(len(rows) + missing).clamp_max(len(rows) - 1)
                 labels, images_BSS3 = labels[fill], images_BSS3[fill.to(self._device)]
             labels_B = labels.to(self._device)
-            inputs = torch.sub(images_BSS3.flatten(2), self._mean).div_(self._std)
-            inputs = inputs.view(images_BSS3.shape).permute(0, 3, 1, 2)
-            inputs = inputs.contiguous(memory_format=self._layout)
+            inputs = self._normalised(images_BSS3.flatten(2)).view(images_BSS3.shape)
+            inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
             bf16 = self.plan.generation.provenance.precision == "bf16"
             with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
                 try:
@@ -196,6 +195,15 @@ class BlockRunner:
             probability_B = logits_BK.softmax(1).gather(1, labels_B[:, None])[:, 0]
             kept = slice(len(rows))
             return quantise(maps_Bhw[kept].cpu().numpy()), probability_B[kept].cpu().numpy()
+
+    def _normalised(self, lines_BSL: Tensor) -> Tensor:
+        """Return a batch of lines of pixels, (B, S, 3 S) uint8, as float32 for the network."""
+        if self._device.type != "cpu":
+            return torch.sub(lines_BSL, self._mean).div_(self._std)
+        # The same bits from NumPy in this thread: torch's pool would queue for the cores that
+        # read the next images, and a batch wait for its last line.
+        output = np.subtract(lines_BSL.numpy(), self._mean.numpy(), dtype=np.float32)
+        return torch.from_numpy(np.divide(output, self._std.numpy(), out=output))
 
 
 def available_cores() -> int:
