@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ CONNECT_SECONDS = 60.0
 """How long to wait for a scheduler that is named."""
 TRY_SECONDS = 3.0
 """How long one attempt to reach it may take: what a request to stop waits for."""
+KILL_SECONDS = 5.0
+"""How long killed workers of an embedded cluster may take to be gone."""
 ALLOWED_FAILURES = 100
 """Workers that may die over one block before Dask blames the block. Preemption, walltime and
 out-of-memory kills of neighbours are common; a block that really kills its worker is found all
@@ -152,6 +155,21 @@ def _embedded(options: ClusterOptions, device_type: str) -> Iterator[SpecCluster
         SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.ERROR) as cluster,
     ):
         yield cluster
+
+
+def kill_workers(cluster: SpecCluster) -> None:
+    """End the worker processes of an embedded cluster at once, whatever they do."""
+
+    async def kill() -> None:
+        killed = [nanny.process for nanny in cluster.workers.values() if nanny.process is not None]
+        for nanny in cluster.workers.values():
+            nanny.close_gracefully("the job ends")  # or it would start its worker anew
+            if nanny.pid is not None:
+                os.kill(nanny.pid, signal.SIGKILL)
+        for process in killed:  # a nanny that is to close waits for a process that was starting
+            await process.stopped.wait()
+
+    cluster.sync(kill, callback_timeout=KILL_SECONDS)
 
 
 def _worker_options(environment: dict[str, str], limit: int) -> dict[str, Any]:

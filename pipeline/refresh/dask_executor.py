@@ -22,7 +22,7 @@ from cache_store.errors import ScaeError
 from pipeline.errors import BlockFailure, RefreshError, Stopped
 from pipeline.refresh.attempts import BlockOutcome
 from pipeline.refresh.blocks import Block
-from pipeline.refresh.dask_cluster import ClusterOptions, connect
+from pipeline.refresh.dask_cluster import ClusterOptions, connect, kill_workers
 from pipeline.refresh.dask_worker import (
     BlockJob,
     RefreshPlugin,
@@ -101,7 +101,7 @@ class DaskExecutor:
                 while run.waiting:
                     run.check(stop)
                     self.num_workers = run.num_workers
-                    yield run.next_outcome()
+                    yield from run.next_outcomes() or [None]
             finally:
                 run.close()
 
@@ -175,21 +175,46 @@ class _Run:
                 "see --memory-limit"
             )
 
-    def next_outcome(self) -> BlockOutcome | None:
-        """Wait a moment for the next block that ends.
+    def next_outcomes(self) -> list[BlockOutcome]:
+        """Wait a moment for blocks that end, and fetch what all of them tell in one go.
 
         Raises:
             RefreshError: If a worker can't work for this job at all.
         """
+        ended = self._ended()
+        # One request for all: on a busy machine every way to a worker and back waits for a core.
+        found = {key: future for key, future in ended.items() if future.status == "finished"}
+        told: dict[str, BlockOutcome | None] = {}
+        try:
+            if found:
+                told = self._client.sync(
+                    lambda: self._client.gather(found, errors="skip", asynchronous=True),
+                    callback_timeout=RESULT_SECONDS,
+                )
+        except TimeoutError:  # a worker died with its result: Dask computes that again
+            for future in found.values():
+                future.add_done_callback(self._ready.put)
+            ended = {key: future for key, future in ended.items() if key not in found}
+        outcomes = [self._outcome(future, told.get(key)) for key, future in ended.items()]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _ended(self) -> dict[str, Future]:
+        """Wait a moment for a block that is waited for to end; return all that have."""
+        ended: dict[str, Future] = {}
         try:
             future = self._ready.get(timeout=POLL_SECONDS)
+            while True:
+                if future.key in self.waiting:
+                    ended[future.key] = future
+                future = self._ready.get_nowait()
         except Empty:
-            return None
-        block = self.waiting.get(future.key)
-        if block is None:
-            return None
+            return ended
+
+    def _outcome(self, future: Future, told: BlockOutcome | None) -> BlockOutcome | None:
+        """Return how a block ended; None if it has to be computed again."""
+        block = self.waiting[future.key]
         try:
-            outcome = future.result(timeout=RESULT_SECONDS)
+            outcome = told or future.result(timeout=RESULT_SECONDS)
         except KilledWorker as error:
             return self._blame(block, error)
         except TimeoutError:  # its worker died with the result: Dask computes it again
@@ -211,6 +236,10 @@ class _Run:
         calls: list[Callable[[], object]] = []
         if self.waiting:
             self._client.cancel(list(self._futures.values()))
+        if self._embedded and self.waiting:
+            # What they have in hand leaves no receipt; to wait for it would only take time.
+            calls.append(lambda: kill_workers(self._client.cluster))
+        elif self.waiting:
             token = self._job.token
             calls.append(
                 lambda: self._client.run(request_stop, token, wait=False, on_error="ignore")

@@ -61,6 +61,7 @@ LONG_ROUNDS = [
     f"{how} {number}" for how in ("sys.exit", "segfault", "sigkill") for number in range(2)
 ]
 """Ways to die, each with several seeds."""
+CHAOS_WORKERS = 3
 
 
 @pytest.fixture
@@ -214,7 +215,7 @@ def test_every_way_to_kill_workers_ends_with_the_digest_of_an_undisturbed_run(
     for case in log.todo(LONG_ROUNDS):
         how, number = case.split()
         plan = slow_plan(f"{how}-{number}", 0.2, 80)
-        executor = DaskExecutor(ClusterOptions(workers=3))
+        executor = DaskExecutor(ClusterOptions(workers=CHAOS_WORKERS))
         report = _run_disturbed(plan, executor, how, random.Random(case))
         assert report == quiet.digest, case
 
@@ -222,27 +223,28 @@ def test_every_way_to_kill_workers_ends_with_the_digest_of_an_undisturbed_run(
 def _run_disturbed(plan: RefreshPlan, executor: DaskExecutor, how: str, rng: random.Random) -> str:
     """Run a job whose workers live for a few seconds each; return its digest."""
     over = threading.Event()
-    addresses: list[str] = []
-    deaths: list[bool] = []
+    planted: list[bool] = []
+    lived: set[int | None] = set()
 
     def disturb() -> None:
         while not over.wait(rng.expovariate(1 / 3.0)):
-            deaths.append(_kill_worker(rng))
+            _kill_worker(rng)
 
-    def plant(state: RefreshProgress) -> None:
-        if state.blocks_done >= 1 and not addresses and executor.address is not None:
-            addresses.append(executor.address)
-            with Client(addresses[0], set_as_default=False) as client:
+    def watch(state: RefreshProgress) -> None:
+        lived.update(worker.pid for worker in multiprocessing.active_children())
+        if how != "sigkill" and state.blocks_done and not planted and executor.address is not None:
+            planted.append(True)
+            with Client(executor.address, set_as_default=False) as client:
                 client.register_plugin(KillWorker("6 s", mode=how))
 
     killer = threading.Thread(target=disturb)
     if how == "sigkill":
         killer.start()
     try:
-        report = execute(plan, executor, progress=(lambda _: None) if how == "sigkill" else plant)
+        report = execute(plan, executor, progress=watch)
     finally:
         over.set()
         if killer.is_alive():
             killer.join()
-    assert (len(deaths) if how == "sigkill" else len(addresses)) >= 1
+    assert len(lived) > CHAOS_WORKERS, "no worker has died and been replaced"
     return report.generation.digest
