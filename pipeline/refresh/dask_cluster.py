@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ CONNECT_SECONDS = 60.0
 """How long to wait for a scheduler that is named."""
 TRY_SECONDS = 3.0
 """How long one attempt to reach it may take: what a request to stop waits for."""
-KILL_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
+"""How long an embedded cluster may take to end by itself; its workers are killed then."""
+KILL_SECONDS = 2.0
 """How long killed workers of an embedded cluster may take to be gone."""
 ALLOWED_FAILURES = 100
 """Workers that may die over one block before Dask blames the block. Preemption, walltime and
 out-of-memory kills of neighbours are common; a block that really kills its worker is found all
 the same."""
+
+logger = logging.getLogger("scae")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,26 +154,38 @@ def _embedded(options: ClusterOptions, device_type: str) -> Iterator[SpecCluster
         for rank, environment in environments.items()
     }
     # The configuration is read when scheduler and workers start.
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}),
-        SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.ERROR) as cluster,
-    ):
-        yield cluster
+    with dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}):
+        cluster = SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.ERROR)
+        try:
+            yield cluster
+        finally:
+            _close(cluster)
+
+
+def _close(cluster: SpecCluster) -> None:
+    try:
+        cluster.close(timeout=CLOSE_SECONDS)
+    except Exception as error:  # noqa: BLE001  # what the job has done does not hang on it
+        logger.warning("the embedded Dask cluster had to be killed: %r", error)
+        kill_workers(cluster)
+        cluster.shutdown_on_close = False  # or Dask tries again, in vain, when the process ends
 
 
 def kill_workers(cluster: SpecCluster) -> None:
     """End the worker processes of an embedded cluster at once, whatever they do."""
 
     async def kill() -> None:
-        killed = [nanny.process for nanny in cluster.workers.values() if nanny.process is not None]
-        for nanny in cluster.workers.values():
+        # Those that the cluster is about to start or to close are among the created ones only.
+        living = [nanny for nanny in cluster._created if nanny.pid is not None]
+        killed = [nanny.process for nanny in living]
+        for nanny in living:
             nanny.close_gracefully("the job ends")  # or it would start its worker anew
-            if nanny.pid is not None:
-                os.kill(nanny.pid, signal.SIGKILL)
+            os.kill(nanny.pid, signal.SIGKILL)
         for process in killed:  # a nanny that is to close waits for a process that was starting
             await process.stopped.wait()
 
-    cluster.sync(kill, callback_timeout=KILL_SECONDS)
+    with suppress(TimeoutError):  # the kernel ends them, whether or not Dask hears of it in time
+        cluster.sync(kill, callback_timeout=KILL_SECONDS)
 
 
 def _worker_options(environment: dict[str, str], limit: int) -> dict[str, Any]:

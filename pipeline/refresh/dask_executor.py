@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as Concurrent
+from contextlib import ExitStack
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
+from distributed.utils import silence_logging_cmgr
 
 from cache_store.errors import ScaeError
 from pipeline.errors import BlockFailure, RefreshError, Stopped
@@ -92,17 +94,23 @@ class DaskExecutor:
             versions=own_versions(),
         )
         device_type = plan.generation.provenance.device_type
-        with connect(self._cluster, device_type, stop) as client:
+        with ExitStack() as quiet, connect(self._cluster, device_type, stop) as client:
             self.dashboard, self.address = _dashboard(client), client.scheduler.address
             run = _Run(client, job, embedded=self._cluster.embedded)
             try:
                 run.set_up(stop)
                 run.submit(blocks)
-                while run.waiting:
+                while not run.is_done:
                     run.check(stop)
                     self.num_workers = run.num_workers
-                    yield from run.next_outcomes() or [None]
+                    outcomes = run.next_outcomes()
+                    yield from outcomes
+                    if not outcomes:
+                        yield None
             finally:
+                if self._cluster.embedded and not run.is_done:
+                    # It is about to lose all of its workers, and would show tracebacks of that.
+                    quiet.enter_context(silence_logging_cmgr(logging.CRITICAL))
                 run.close()
 
 
@@ -117,9 +125,15 @@ class _Run:
         self._futures: dict[Block, Future] = {}
         self.waiting: dict[str, Block] = {}
         self._killed: Counter[Block] = Counter()
+        self._submitted = False
         self.num_workers = 0
         self._last_seen = time.monotonic()
         self._counted = self._last_seen - COUNT_SECONDS
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all blocks were submitted and have come back."""
+        return self._submitted and not self.waiting
 
     def set_up(self, stop: StopRequested) -> None:
         """Open data and network in all workers; those that join later do it by themselves."""
@@ -143,6 +157,7 @@ class _Run:
             self._futures[block] = future  # a future that nobody holds is forgotten by Dask
             self.waiting[future.key] = block
             future.add_done_callback(self._ready.put)
+        self._submitted = True
 
     def check(self, stop: StopRequested) -> None:
         """Look whether it makes sense to go on.
@@ -236,7 +251,7 @@ class _Run:
         calls: list[Callable[[], object]] = []
         if self.waiting:
             self._client.cancel(list(self._futures.values()))
-        if self._embedded and self.waiting:
+        if self._embedded and not self.is_done:
             # What they have in hand leaves no receipt; to wait for it would only take time.
             calls.append(lambda: kill_workers(self._client.cluster))
         elif self.waiting:
