@@ -92,7 +92,7 @@ def plain_standard(data: ImageData, num: int, *more: torch.nn.Module) -> Call:
         sizes = np.array([image.shape[:2] for image in images], np.int64)
         params = geometry.draw(sizes, stream(num))
         pixels = [geometry.apply_image(image, params, row) for row, image in enumerate(images)]
-        batch = transform._normalised(np.stack(pixels))
+        batch = transform._normalised(np.stack(pixels).transpose(0, 3, 1, 2))
         for step in more:
             for row in range(num):
                 batch[row] = step(batch[row])

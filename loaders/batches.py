@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loaders.batch_memory import handed_over
+from loaders.batch_ring import Place
+
 BY_VALUE_BYTES = 1 << 16
 """Up to this size a worker sends a tensor's bytes; larger ones go through shared memory, which
 costs a file, its mapping and a message a tensor."""
@@ -91,17 +94,20 @@ class Batch:
         )
 
 
-def _packed(tensor: Tensor | None) -> Tensor | NDArray[Any] | None:
-    if tensor is None:
-        return None
-    small = tensor.device.type == "cpu" and tensor.nbytes <= BY_VALUE_BYTES
-    return tensor.numpy() if small else tensor
+def _packed(tensor: Tensor | None) -> Tensor | NDArray[Any] | Place | None:
+    if tensor is None or tensor.device.type != "cpu":
+        return tensor
+    place = handed_over(tensor)
+    if place is not None:
+        return place
+    return tensor.numpy() if tensor.nbytes <= BY_VALUE_BYTES else tensor
 
 
 def _unpacked(packed: dict[str, Any]) -> Batch:
-    return Batch(
-        **{
-            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            for name, value in packed.items()
-        }
-    )
+    return Batch(**{name: _tensor(value) for name, value in packed.items()})
+
+
+def _tensor(packed: Any) -> Any:  # noqa: ANN401  # what `_packed` returns
+    if isinstance(packed, Place):
+        return packed.received()
+    return torch.from_numpy(packed) if isinstance(packed, np.ndarray) else packed

@@ -1,13 +1,16 @@
 """One call from a data set to batches that are erased by its saliency maps."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cache_store.backend import is_object_url
 from loaders.agreement import ranks_can_talk
+from loaders.batch_memory import borrow_from
+from loaders.batch_ring import BatchRing, ring_for
 from loaders.batches import NO_GENERATION, Batch, BatchKey
 from loaders.checks import check_word
 from loaders.errors import OptionError
@@ -26,15 +29,45 @@ from loaders.transforms import Transform
 class _ByKey(Dataset[Batch]):
     """What workers hold: takes a whole batch's key."""
 
-    def __init__(self, dataset: ScaeDataset) -> None:
+    def __init__(self, dataset: ScaeDataset, num_bytes: int) -> None:
         self._dataset = dataset
+        self.num_bytes = num_bytes
+        self.ring: BatchRing | None = None
 
     def __getitem__(self, key: BatchKey) -> Batch:
+        if get_worker_info() is not None:
+            borrow_from(self.ring)
         return self._dataset.batch(key)
+
+
+class _BatchLoader(DataLoader[Batch]):
+    """A data loader whose workers write batches into memory that is used again."""
+
+    dataset: _ByKey
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        by_key = self.dataset
+        if not self.num_workers:
+            return super().__iter__()
+        # New workers get a new ring: what became of the places of others is not known.
+        if by_key.ring is None or not self.persistent_workers:
+            by_key.ring = ring_for(by_key.num_bytes, self.num_workers, self.prefetch_factor or 1)
+        if by_key.ring is None:
+            return super().__iter__()
+        with by_key.ring.workers_starting():
+            return _keeping(by_key.ring, super().__iter__())
+
+
+def _keeping(_ring: BatchRing, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Pass batches on; what they lie in is needed to receive them."""
+    yield from batches
 
 
 StartMethod = Literal["fork", "spawn", "forkserver"]
 """How worker processes begin."""
+
+IMAGE_CHANNELS, FLOAT_BYTES = 3, 4
+"""Of the network's input."""
 
 MAX_MEMORY_BYTES = 4 * 2**30
 """Decoded images beyond this are not kept in memory."""
@@ -123,8 +156,8 @@ def build_loader(
         rank=rank,
         world_size=world_size,
     )
-    loader: DataLoader[Batch] = DataLoader(
-        _ByKey(dataset),
+    loader = _BatchLoader(
+        _ByKey(dataset, batch_size * IMAGE_CHANNELS * transform.size**2 * FLOAT_BYTES),
         batch_size=None,
         sampler=batches,
         num_workers=num_workers,

@@ -19,7 +19,7 @@ from loaders.randomness import KeyedStream, Uniforms
 from loaders.view import View
 from loaders.view_batch import ViewBatch
 
-__all__ = ["exact_gains", "look_up", "sample_centres"]
+__all__ = ["centres_and_saliency", "exact_gains", "look_up", "sample_centres"]
 
 # B rows, h w native cells, H W output pixels, K tries of a row, Q pending rows.
 
@@ -61,6 +61,20 @@ def sample_centres(
         DataError: If maps, size, gains, floors or views do not fit together.
         OptionError: If `lam` is not finite, or neither a number nor (B,).
     """
+    return centres_and_saliency(maps, size, lam, rng, gains=gains, floors=floors, views=views)[0]
+
+
+def centres_and_saliency(
+    maps: NDArray[Any],
+    size: tuple[int, int],
+    lam: float | NDArray[np.floating[Any]],
+    rng: Uniforms,
+    *,
+    gains: NDArray[np.floating[Any]] | None = None,
+    floors: NDArray[np.floating[Any]] | None = None,
+    views: Sequence[View] | ViewBatch | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Draw as `sample_centres` does, and return A_hat there too: (B,) float64 in [0, 1]."""
     check_size(size)
     if (gains is None) != (floors is None):
         raise DataError(
@@ -72,11 +86,14 @@ def sample_centres(
     num_rows = len(maps)
     field = SaliencyField.build(maps, gains, floors, _checked_views(views, num_rows, size))
     lam_B = _checked_lam(lam, num_rows)
-    centres_B2, pending_Q, rng = _reject(field, lam_B, rng)
+    centres_B2, saliency_B, pending_Q, rng = _reject(field, lam_B, rng)
     if len(pending_Q):
         uniforms_Q = rng.random((len(pending_Q), 1))[:, 0]
-        centres_B2[pending_Q] = _invert(field.take(pending_Q), lam_B[pending_Q], uniforms_Q)
-    return centres_B2
+        left = field.take(pending_Q)
+        centres_Q2 = _invert(left, lam_B[pending_Q], uniforms_Q)
+        centres_B2[pending_Q] = centres_Q2
+        saliency_B[pending_Q] = left.at(centres_Q2[:, 1:] + 0.5, centres_Q2[:, :1] + 0.5)[:, 0]
+    return centres_B2, saliency_B
 
 
 def _checked_lam(lam: float | NDArray[np.floating[Any]], num: int) -> NDArray[np.float64]:
@@ -101,22 +118,27 @@ def _checked_views(
 
 def _reject(
     field: SaliencyField, lam_B: NDArray[np.float64], rng: Uniforms
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Uniforms]:
-    """Return centres (B, 2) int64, the rows (Q,) that no try served, and where they go on."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], Uniforms]:
+    """Return centres (B, 2) int64, A_hat at them (B,), and the rows (Q,) that no try served.
+
+    And the stream of these rows, from where it goes on.
+    """
     low_B, high_B = field.bounds()
     lam_Q, offset_Q = lam_B, lam_B * np.where(lam_B >= 0, high_B, low_B)
     centres_B2 = np.zeros((len(lam_B), 2), dtype=np.int64)
+    saliency_B = np.zeros(len(lam_B))
     pending_Q = np.arange(len(lam_B))
     for tries in ROUNDS:
         y_QK, x_QK, rest_QK = _placed(rng.random((len(pending_Q), tries)), field.views.size)
-        exponent_QK = field.at(x_QK + 0.5, y_QK + 0.5)
-        exponent_QK *= lam_Q[:, None]
+        saliency_QK = field.at(x_QK + 0.5, y_QK + 0.5)
+        exponent_QK = saliency_QK * lam_Q[:, None]
         exponent_QK -= offset_Q[:, None]
         taken_QK = rest_QK < np.exp(exponent_QK, out=exponent_QK)
         winner_Q = taken_QK.argmax(axis=1)
         each_Q = np.arange(len(winner_Q))
         centres_B2[pending_Q, 0] = y_QK[each_Q, winner_Q]
         centres_B2[pending_Q, 1] = x_QK[each_Q, winner_Q]
+        saliency_B[pending_Q] = saliency_QK[each_Q, winner_Q]
         left = np.flatnonzero(~taken_QK[each_Q, winner_Q])
         pending_Q = pending_Q[left]
         if isinstance(rng, KeyedStream):
@@ -124,7 +146,7 @@ def _reject(
         if not len(left):
             break
         field, lam_Q, offset_Q = field.take(left), lam_Q[left], offset_Q[left]
-    return centres_B2, pending_Q, rng
+    return centres_B2, saliency_B, pending_Q, rng
 
 
 def _placed(

@@ -1,7 +1,7 @@
 """The erased rectangle: its sides, its place around the centre, and the erasing itself (Eq. 1)."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from loaders.checks import check_range, check_word
 from loaders.errors import DataError, OptionError
-from loaders.randomness import Uniforms
+from loaders.randomness import KeyedStream, Uniforms
 
 # B images or boxes, C channels, H W pixels, T tries.
 
@@ -17,6 +17,12 @@ Images = TypeVar("Images", NDArray[Any], torch.Tensor)
 
 NUMPY_TYPES = (torch.float32, torch.float16, torch.float64, torch.uint8)
 """Tensor types that NumPy has too."""
+
+
+class _Law(TypedDict):
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+    aspect_law: str
 
 
 def sample_sides(
@@ -38,7 +44,8 @@ def sample_sides(
     Args:
         num: Number of rectangles B.
         size: (H, W) of the images.
-        rng: Gives uniform numbers, 2 * tries a row.
+        rng: Gives uniform numbers, 2 * tries a row; of a `KeyedStream`, rows whose first pair fits
+            take 2 of them alone.
         area: Range of the erased share of the image, within (0, 1].
         aspect: Range of height over width, above 0.
         aspect_law: "uniform" or "log".
@@ -50,11 +57,29 @@ def sample_sides(
     Raises:
         OptionError: If an option is outside its range.
     """
-    heights_BT, widths_BT, fits_BT = try_sides(
-        num, size, rng, area=area, aspect=aspect, aspect_law=aspect_law, tries=tries
-    )
+    law: _Law = {"area": area, "aspect": aspect, "aspect_law": aspect_law}
+    if not isinstance(rng, KeyedStream) or tries == 1:
+        return _first_fitting(*try_sides(num, size, rng, **law, tries=tries), size)
+    heights_B1, widths_B1, fits_B1 = try_sides(num, size, rng, **law, tries=1)
+    heights_B, widths_B = _first_fitting(heights_B1, widths_B1, fits_B1, size)
+    # Most first pairs fit, and a row's stream goes on by itself: only the others draw the rest.
+    left_Q = np.flatnonzero(~fits_B1[:, 0])
+    if len(left_Q):
+        rest = try_sides(len(left_Q), size, rng.take(left_Q), **law, tries=tries - 1)
+        heights_B[left_Q], widths_B[left_Q] = _first_fitting(*rest, size)
+    return heights_B, widths_B
+
+
+def _first_fitting(
+    heights_BT: NDArray[np.float64],
+    widths_BT: NDArray[np.float64],
+    fits_BT: NDArray[np.bool_],
+    size: tuple[int, int],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each row's first pair that fits, else the last one, cut: (B,) int64 twice."""
+    fits_BT = fits_BT.copy()
     fits_BT[:, -1] = True
-    each_B, first_B = np.arange(num), fits_BT.argmax(axis=1)
+    each_B, first_B = np.arange(len(fits_BT)), fits_BT.argmax(axis=1)
     return (
         np.clip(heights_BT[each_B, first_B], 1, size[0]).astype(np.int64),
         np.clip(widths_BT[each_B, first_B], 1, size[1]).astype(np.int64),
@@ -169,8 +194,9 @@ def _erase_slices(
 ) -> None:
     value = np.asarray(fill, dtype=images_BCHW.dtype)
     value = value.reshape(-1, 1, 1) if value.ndim else value
-    for image_CHW, (y0, x0, y1, x1) in zip(images_BCHW, boxes_B4.tolist(), strict=True):
-        image_CHW[:, y0:y1, x0:x1] = value
+    slots_E = np.flatnonzero((boxes_B4[:, 2:] > boxes_B4[:, :2]).all(axis=1))
+    for slot, (y0, x0, y1, x1) in zip(slots_E.tolist(), boxes_B4[slots_E].tolist(), strict=True):
+        images_BCHW[slot, :, y0:y1, x0:x1] = value
 
 
 def _erase_masked(

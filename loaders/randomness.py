@@ -58,15 +58,21 @@ def philox4x32(
     mask, half = np.uint64(_WORD), np.uint64(32)
     multipliers = np.array(_MULTIPLIERS, np.uint64)[:, None]
     product = np.empty_like(even)
-    for round_number in range(_ROUNDS):
-        keys = [(word + round_number * weyl) & _WORD for word, weyl in zip(key, _WEYL, strict=True)]
+    swapped = product[::-1]
+    for keys_21 in _round_keys(key):
         np.multiply(even, multipliers, out=product)
-        swapped = product[::-1]
         np.right_shift(swapped, half, out=even)
         even ^= odd
-        even ^= np.array(keys, np.uint64)[:, None]
+        even ^= keys_21
         np.bitwise_and(swapped, mask, out=odd)
     return tuple(word.reshape(shape) for word in (even[0], odd[0], even[1], odd[1]))
+
+
+def _round_keys(key: tuple[int, int]) -> NDArray[np.uint64]:
+    """Return the key words of every round: (rounds, 2, 1) uint64."""
+    rounds = np.arange(_ROUNDS, dtype=np.uint64)[:, None, None]
+    words_21 = np.array(key, np.uint64)[:, None]
+    return (words_21 + rounds * np.array(_WEYL, np.uint64)[:, None]) & np.uint64(_WORD)
 
 
 class KeyedStream:

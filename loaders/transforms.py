@@ -75,18 +75,20 @@ class StandardTransform:
             images_BHWC = data.images[indices_B]
             shape = (images_BHWC.shape[1], images_BHWC.shape[2])
             params = self.geometry.draw(len(indices_B), stream, shape)
-            pixels_BSSC = self.geometry.apply_arrays(images_BHWC, params)
-            return self._normalised(pixels_BSSC), self.geometry.views(params, shape)
+            planes_BCSS = self.geometry.apply_arrays(images_BHWC, params)
+            return self._normalised(planes_BCSS), self.geometry.views(params, shape)
         output = new_images((len(indices_B), 3, self.size, self.size))
         parts: list[ViewBatch] = []
         first_size: Sequence[int] | None = None
+        affine = self._affine()
         for start in range(0, len(indices_B), DECODED_TOGETHER):
             slots = np.arange(start, min(start + DECODED_TOGETHER, len(indices_B)))
             images = [data.read(int(index)) for index in indices_B[slots]]
             first_size = first_size or images[0].shape[:2]
             pixels, views = self._one_by_one(images, stream.take(slots), first_size)
             for slot, image in zip(slots.tolist(), pixels, strict=True):
-                self._normalise(image[None], output[slot : slot + 1])
+                planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+                _write_affine(planes, affine, output[slot])
             parts.append(views)
         return output, _joined(parts, self.size)
 
@@ -108,26 +110,31 @@ class StandardTransform:
         pixels = [geometry.apply_image(image, params, row) for row, image in enumerate(images)]
         return pixels, views
 
-    def _normalised(self, pixels_BSSC: NDArray[np.uint8]) -> Tensor:
-        num, side = len(pixels_BSSC), self.size
-        output = new_images((num, pixels_BSSC.shape[3], side, side))
-        step = max(1, CACHED_BYTES // max(1, pixels_BSSC[:1].nbytes))
-        for start in range(0, num, step):
+    def _normalised(self, planes_BCSS: NDArray[np.uint8]) -> Tensor:
+        output = new_images(planes_BCSS.shape)
+        step = max(1, CACHED_BYTES // max(1, planes_BCSS[:1].nbytes))
+        affine = self._affine()
+        for start in range(0, len(planes_BCSS), step):
             part = slice(start, start + step)
-            self._normalise(pixels_BSSC[part], output[part])
+            _write_affine(planes_BCSS[part], affine, output[part])
         return output
 
-    def _normalise(self, pixels_BSSC: NDArray[np.uint8], output: Tensor) -> None:
-        """Write (pixels / 255 - mean) / std into `output` (B, 3, S, S).
-
-        Bytes change places before they become floats, and then there is one multiplication and one
-        addition a value, all in the processor's cache: four times as fast as value by value.
-        """
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """Return factor and summand of (pixel / 255 - mean) / std, both (C, 1, 1) float32."""
         std = torch.tensor(self.std, dtype=torch.float32)
         scale = (1 / (255 * std)).reshape(-1, 1, 1)
-        shift = (-torch.tensor(self.mean, dtype=torch.float32) / std).reshape(-1, 1, 1)
-        planes = np.ascontiguousarray(pixels_BSSC.transpose(0, 3, 1, 2))
-        output.copy_(torch.from_numpy(planes)).mul_(scale).add_(shift)
+        return scale, (-torch.tensor(self.mean, dtype=torch.float32) / std).reshape(-1, 1, 1)
+
+
+def _write_affine(
+    planes_BCSS: NDArray[np.uint8], affine: tuple[Tensor, Tensor], output: Tensor
+) -> None:
+    """Write factor * pixel + summand into `output`, (B, C, S, S) float32.
+
+    Bytes change places before they become floats, and then there is one multiplication and one
+    addition a value, all in the processor's cache: four times as fast as value by value.
+    """
+    output.copy_(torch.from_numpy(planes_BCSS)).mul_(affine[0]).add_(affine[1])
 
 
 class FollowedTransform:

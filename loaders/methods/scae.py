@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from loaders.batches import NO_GENERATION
-from loaders.centres import sample_centres
+from loaders.centres import centres_and_saliency
 from loaders.erasing import centred_boxes, sample_sides
 from loaders.errors import DataError
 from loaders.gains import exact_gains
 from loaders.image_data import ImageData
-from loaders.lookup import look_up
 from loaders.map_source import MapBatch
 from loaders.methods.draft import Draft, mixed_labels
 from loaders.methods.method import Method, MethodOptions, Setting
@@ -113,15 +112,14 @@ class Scae(Method):
         draft.unguided[slots_E] = maps.gains == 0
         if len(slots_E) == 0:
             return np.zeros((0, 4), np.int64), np.zeros(0, np.float32)
-        views = draft.views.take(slots_E)
-        centres_E2 = sample_centres(
+        centres_E2, saliency_E = centres_and_saliency(
             maps.maps,
             draft.size,
             policy.lam(draft.key.epoch),
             draft.stream("centre", slots_E),
             gains=maps.gains,
             floors=maps.floors,
-            views=views,
+            views=draft.views.take(slots_E),
         )
         heights_E, widths_E = sample_sides(
             len(slots_E),
@@ -131,8 +129,6 @@ class Scae(Method):
             aspect=policy.aspect,
             aspect_law=policy.aspect_law,
         )
-        y_E1, x_E1 = centres_E2[:, :1], centres_E2[:, 1:]
-        saliency_E = look_up(maps.maps, maps.gains, maps.floors, views, y_E1, x_E1)[:, 0]
         saliency_E[maps.gains == 0] = np.nan
         boxes_E4 = centred_boxes(centres_E2, heights_E, widths_E, draft.size, border=policy.border)
         return boxes_E4, saliency_E.astype(np.float32)

@@ -49,7 +49,7 @@ def test_crop_flip_equals_torchvision_kernels(image_size: tuple[int, int]) -> No
     geometry, num = CropFlip(32, padding=4), 40
     params = geometry.draw(num, stream(num), image_size)
     pixels = images(num, image_size)
-    output = geometry.apply_arrays(pixels, params)
+    output = geometry.apply_arrays(pixels, params).transpose(0, 2, 3, 1)
     views = []
     for row in range(num):
         place = int(params.tops[row]) + 4, int(params.lefts[row]) + 4, 32, 32
@@ -68,7 +68,7 @@ def test_crop_flip_gives_equal_bytes_one_by_one(image_size: tuple[int, int], kin
     geometry, num = CropFlip(32, padding=6), 60
     params = geometry.draw(num, stream(num), image_size)
     pixels = images(num, image_size)
-    together = geometry.apply_arrays(pixels, params)
+    together = geometry.apply_arrays(pixels, params).transpose(0, 2, 3, 1)
     for row in range(num):
         image: Any = torch.from_numpy(pixels[row]) if kind == "tensor" else pixels[row]
         alone = geometry.apply_image(image, params, row)
@@ -88,13 +88,15 @@ def test_crop_flip_without_flip_or_padding_is_the_identity() -> None:
     pixels = images(5, (16, 16))
     geometry = CropFlip(16, padding=0, flip=False)
     params = geometry.draw(5, stream(5))
-    np.testing.assert_array_equal(geometry.apply_arrays(pixels, params), pixels)
+    np.testing.assert_array_equal(
+        geometry.apply_arrays(pixels, params), pixels.transpose(0, 3, 1, 2)
+    )
 
 
 def test_no_images_pass_through() -> None:
     geometry = CropFlip(16)
     params = geometry.draw(0, stream(0))
-    assert geometry.apply_arrays(images(0, (16, 16)), params).shape == (0, 16, 16, 3)
+    assert geometry.apply_arrays(images(0, (16, 16)), params).shape == (0, 3, 16, 16)
     sizes = np.zeros((0, 2), np.int64)
     resized = ResizedCropFlip(16)
     assert len(resized.views(resized.draw(sizes, stream(0)), sizes)) == 0
