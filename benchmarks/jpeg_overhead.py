@@ -37,7 +37,7 @@ from loaders.named_data import open_data
 from loaders.policy import ScaePolicy
 from loaders.randomness import KeyedStream
 from loaders.scae_dataset import ScaeDataset
-from loaders.transforms import SEED_RANGE, StandardTransform, Transform
+from loaders.transforms import SEED_RANGE, StandardTransform, Transform, _write_affine
 from loaders.view import View
 from loaders.view_batch import ViewBatch
 from pipeline import refresh_from_network
@@ -85,14 +85,16 @@ def plain_v2(data: ImageData, num: int, steps: v2.Compose) -> Call:
 def plain_standard(data: ImageData, num: int, *more: torch.nn.Module) -> Call:
     """Return a call that decodes, crops, flips and normalises a batch, without any view."""
     geometry = ResizedCropFlip(SIZE)
-    transform = StandardTransform(geometry=geometry, mean=MEAN, std=STD)
+    affine = StandardTransform(geometry=geometry, mean=MEAN, std=STD)._affine()
 
     def load() -> Tensor:
         images = [data.read(row) for row in range(num)]
         sizes = np.array([image.shape[:2] for image in images], np.int64)
         params = geometry.draw(sizes, stream(num))
         pixels = [geometry.apply_image(image, params, row) for row, image in enumerate(images)]
-        batch = transform._normalised(np.stack(pixels).transpose(0, 3, 1, 2))
+        batch = torch.empty((num, 3, SIZE, SIZE))
+        for image, output in zip(pixels, batch, strict=True):
+            _write_affine(np.ascontiguousarray(image.transpose(2, 0, 1)), affine, output)
         for step in more:
             for row in range(num):
                 batch[row] = step(batch[row])

@@ -23,7 +23,7 @@ __all__ = ["centres_and_saliency", "exact_gains", "look_up", "sample_centres"]
 
 # B rows, h w native cells, H W output pixels, K tries of a row, Q pending rows.
 
-ROUNDS = (6, 26, 224, 768)
+ROUNDS = (12, 20, 224, 768)
 """Pixels tried in turn, each time for the rows still pending. A row that none of the 1,024 serves
 is inverted exactly, which bounds the time for any lambda and map: that costs as much as about 2,000
 tries, through a turned view 20,000."""

@@ -44,6 +44,16 @@ class CropParams:
     def __len__(self) -> int:
         return len(self.tops)
 
+    def part(self, rows: slice) -> "CropParams":
+        """Return the parameters of some images that follow each other."""
+        return CropParams(
+            tops=self.tops[rows],
+            lefts=self.lefts[rows],
+            heights=self.heights[rows],
+            widths=self.widths[rows],
+            flips=self.flips[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CropFlip:
@@ -300,10 +310,13 @@ def _crop_views(
     lengths_B3 = np.stack((width_B, height_B, np.ones(num)), axis=1)
     planes_BP3 = np.zeros((num, 4 if frames else 0, 3))
     if frames:
-        planes_BP3[:] = ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0))
-        planes_BP3[:, 1, 2], planes_BP3[:, 3, 2] = width_B, height_B
-        planes_BP3 = planes_BP3 @ step_B33
-        planes_BP3 /= np.hypot(planes_BP3[..., 0], planes_BP3[..., 1])[..., None]
+        # 0 < x and x < W, 0 < y and y < H on the image, as half planes of the output.
+        for axis, length_B in ((0, width_B), (1, height_B)):
+            slope_B, start_B = step_B33[:, axis, axis], step_B33[:, axis, 2]
+            first, last = 2 * axis, 2 * axis + 1
+            planes_BP3[:, first, axis], planes_BP3[:, first, 2] = slope_B, start_B
+            planes_BP3[:, last, axis], planes_BP3[:, last, 2] = -slope_B, length_B - start_B
+            planes_BP3[:, first : last + 1] /= np.abs(slope_B)[:, None, None]
     return ViewBatch(
         matrices=step_B33 / lengths_B3[:, :, None], half_planes=planes_BP3, size=(side, side)
     )

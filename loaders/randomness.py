@@ -10,6 +10,7 @@ import hashlib
 import operator
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,8 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _WORD = 0xFFFFFFFF
+_MULTIPLIERS_21 = np.array(_MULTIPLIERS, np.uint64)[:, None]
+_LOW, _HALF = np.uint64(_WORD), np.uint64(32)
 
 _DOUBLES_PER_BLOCK = 2
 """Two 32-bit words make one double of 53 random bits."""
@@ -53,26 +56,34 @@ def philox4x32(
     """
     shape = np.shape(counter[0])
     words = [np.asarray(word, dtype=np.uint64).reshape(-1) for word in counter]
-    # Words 0 and 2, and 1 and 3, go through each round alike: half as many calls of NumPy.
     even, odd = np.stack((words[0], words[2])), np.stack((words[1], words[3]))
-    mask, half = np.uint64(_WORD), np.uint64(32)
-    multipliers = np.array(_MULTIPLIERS, np.uint64)[:, None]
-    product = np.empty_like(even)
-    swapped = product[::-1]
-    for keys_21 in _round_keys(key):
-        np.multiply(even, multipliers, out=product)
-        np.right_shift(swapped, half, out=even)
-        even ^= odd
-        even ^= keys_21
-        np.bitwise_and(swapped, mask, out=odd)
+    _mix(even, odd, _round_keys(key))
     return tuple(word.reshape(shape) for word in (even[0], odd[0], even[1], odd[1]))
 
 
+def _mix(
+    even_2N: NDArray[np.uint64], odd_2N: NDArray[np.uint64], keys_R21: NDArray[np.uint64]
+) -> None:
+    """Do all rounds in place on words 0 and 2, and 1 and 3, of N counters.
+
+    These two pairs go through each round alike: half as many calls of NumPy.
+    """
+    product = np.empty_like(even_2N)
+    swapped = product[::-1]
+    for keys_21 in keys_R21:
+        np.multiply(even_2N, _MULTIPLIERS_21, out=product)
+        np.right_shift(swapped, _HALF, out=even_2N)
+        even_2N ^= odd_2N
+        even_2N ^= keys_21
+        np.bitwise_and(swapped, _LOW, out=odd_2N)
+
+
+@lru_cache(maxsize=256)
 def _round_keys(key: tuple[int, int]) -> NDArray[np.uint64]:
-    """Return the key words of every round: (rounds, 2, 1) uint64."""
-    rounds = np.arange(_ROUNDS, dtype=np.uint64)[:, None, None]
-    words_21 = np.array(key, np.uint64)[:, None]
-    return (words_21 + rounds * np.array(_WEYL, np.uint64)[:, None]) & np.uint64(_WORD)
+    """Return the key words of every round: (rounds, 2, 1) uint64, not to be written to."""
+    rounds_R11 = np.arange(_ROUNDS, dtype=np.uint64)[:, None, None]
+    words_21, weyl_21 = (np.array(pair, np.uint64)[:, None] for pair in (key, _WEYL))
+    return (words_21 + rounds_R11 * weyl_21) & _LOW
 
 
 class KeyedStream:
@@ -107,6 +118,7 @@ class KeyedStream:
                 f"indices and draws of a keyed stream must have one shape, got {index_B.shape} "
                 f"and {draw_B.shape}"
             )
+        self._seed, self._epoch = seed, epoch
         self._key = _hashed_key(seed, epoch, purpose)
         self._counter_B = (index_B & np.uint64(_WORD), index_B >> np.uint64(32), draw_B)
         self._position = 0
@@ -120,6 +132,13 @@ class KeyedStream:
         c0, c1, c2 = self._counter_B
         taken._counter_B = (c0[rows], c1[rows], c2[rows])
         return taken
+
+    def purposed(self, purpose: str) -> "KeyedStream":
+        """Return the streams of the same rows for another purpose, from their beginning."""
+        other = copy.copy(self)
+        other._key = _hashed_key(self._seed, self._epoch, purpose)
+        other._position = 0
+        return other
 
     def random(self, shape: tuple[int, int], /) -> NDArray[np.float64]:
         """Return the next K numbers of every row: (B, K) float64 in [0, 1), 53 random bits each.
@@ -143,18 +162,19 @@ class KeyedStream:
 
     def _blocks(self, first: int, last: int) -> NDArray[np.float64]:
         """Return the doubles of blocks [first, last): (B, 2 * N) float64."""
-        num = last - first
-        words = [np.repeat(word, num) for word in self._counter_B]
-        numbers = np.tile(np.arange(first, last, dtype=np.uint64), len(self))
-        output = philox4x32([*words, numbers], self._key)
-        doubles = np.empty((len(numbers), _DOUBLES_PER_BLOCK))
-        for slot in range(_DOUBLES_PER_BLOCK):
-            high, low = output[2 * slot : 2 * slot + 2]
-            high <<= np.uint64(32)
-            high |= low
-            high >>= np.uint64(11)
-            np.multiply(high, 2.0**-53, out=doubles[:, slot])
-        return doubles.reshape(len(self), _DOUBLES_PER_BLOCK * num)
+        num_rows, num = len(self), last - first
+        c0_B, c1_B, c2_B = self._counter_B
+        even, odd = np.empty((2, 2, num_rows, num), np.uint64)
+        even[0], even[1], odd[0] = c0_B[:, None], c2_B[:, None], c1_B[:, None]
+        odd[1] = np.arange(first, last, dtype=np.uint64)
+        even, odd = even.reshape(2, -1), odd.reshape(2, -1)
+        _mix(even, odd, _round_keys(self._key))
+        even <<= _HALF
+        even |= odd
+        even >>= np.uint64(11)
+        doubles = np.empty((num_rows * num, _DOUBLES_PER_BLOCK))
+        np.multiply(even.T, 2.0**-53, out=doubles)
+        return doubles.reshape(num_rows, _DOUBLES_PER_BLOCK * num)
 
 
 def _checked(name: str, values: NDArray[np.int64], *, limit: int) -> NDArray[np.uint64]:
@@ -172,6 +192,7 @@ def _checked(name: str, values: NDArray[np.int64], *, limit: int) -> NDArray[np.
     return array_B.astype(np.uint64)
 
 
+@lru_cache(maxsize=256)
 def _hashed_key(seed: int, epoch: int, purpose: str) -> tuple[int, int]:
     """Return two key words. blake2b, since `hash()` of a text differs from process to process."""
     text = f"{operator.index(seed)}|{operator.index(epoch)}|{purpose}"

@@ -27,8 +27,9 @@ from loaders.view_batch import ViewBatch
 DECODED_TOGETHER = 16
 """Whole images in memory at a time: a batch of large photographs would take gigabytes."""
 
-CACHED_BYTES = 64 * 1024
-"""Pixels normalised at a time: with their floats, four times as large, they fit into the cache."""
+CACHED_BYTES = 256 * 1024
+"""Pixels cropped and normalised at a time, so that they are still in the cache when they become
+floats, and whatever the batch, little memory is needed in between."""
 
 SEED_RANGE = float(2**53)
 """A uniform number in [0, 1) times this is a seed for torch's generator."""
@@ -72,11 +73,7 @@ class StandardTransform:
     ) -> tuple[Tensor, ViewBatch]:
         """Return (B, 3, S, S) float32 normalised images and their views."""
         if isinstance(data, ArrayData) and isinstance(self.geometry, CropFlip):
-            images_BHWC = data.images[indices_B]
-            shape = (images_BHWC.shape[1], images_BHWC.shape[2])
-            params = self.geometry.draw(len(indices_B), stream, shape)
-            planes_BCSS = self.geometry.apply_arrays(images_BHWC, params)
-            return self._normalised(planes_BCSS), self.geometry.views(params, shape)
+            return self._from_arrays(data.images, self.geometry, indices_B, stream)
         output = new_images((len(indices_B), 3, self.size, self.size))
         parts: list[ViewBatch] = []
         first_size: Sequence[int] | None = None
@@ -110,14 +107,22 @@ class StandardTransform:
         pixels = [geometry.apply_image(image, params, row) for row, image in enumerate(images)]
         return pixels, views
 
-    def _normalised(self, planes_BCSS: NDArray[np.uint8]) -> Tensor:
-        output = new_images(planes_BCSS.shape)
-        step = max(1, CACHED_BYTES // max(1, planes_BCSS[:1].nbytes))
-        affine = self._affine()
-        for start in range(0, len(planes_BCSS), step):
+    def _from_arrays(
+        self,
+        images_NHWC: NDArray[np.uint8],
+        geometry: CropFlip,
+        indices_B: NDArray[np.int64],
+        stream: KeyedStream,
+    ) -> tuple[Tensor, ViewBatch]:
+        num, (height, width, channels) = len(indices_B), images_NHWC.shape[1:]
+        params = geometry.draw(num, stream, (height, width))
+        output, affine = new_images((num, channels, self.size, self.size)), self._affine()
+        step = max(1, CACHED_BYTES // (channels * self.size**2))
+        for start in range(0, num, step):
             part = slice(start, start + step)
-            _write_affine(planes_BCSS[part], affine, output[part])
-        return output
+            planes = geometry.apply_arrays(images_NHWC[indices_B[part]], params.part(part))
+            _write_affine(planes, affine, output[part])
+        return output, geometry.views(params, (height, width))
 
     def _affine(self) -> tuple[Tensor, Tensor]:
         """Return factor and summand of (pixel / 255 - mean) / std, both (C, 1, 1) float32."""

@@ -72,6 +72,7 @@ class Draft:
         self.unguided = np.zeros(num, np.bool_)
         self.saliency = np.full(num, np.nan, np.float32)
         self.originals: Tensor | None = None
+        self._stream = KeyedStream(sources.seed, key.epoch, key.indices, key.draws, "")
 
     def __len__(self) -> int:
         return len(self.key.indices)
@@ -88,11 +89,8 @@ class Draft:
 
     def stream(self, purpose: str, slots: NDArray[np.int64] | None = None) -> KeyedStream:
         """Return one stream a sample, of all samples or of those at (M,) `slots`."""
-        key = self.key
-        chosen = slice(None) if slots is None else slots
-        return KeyedStream(
-            self.sources.seed, key.epoch, key.indices[chosen], key.draws[chosen], purpose
-        )
+        stream = self._stream.purposed(purpose)
+        return stream if slots is None else stream.take(slots)
 
     def batch_stream(self, purpose: str) -> KeyedStream:
         """Return the one stream of the whole batch, keyed by (seed, epoch, step): a single row."""
