@@ -19,6 +19,10 @@ NUMPY_TYPES = (torch.float32, torch.float16, torch.float64, torch.uint8)
 """Tensor types that NumPy has too."""
 
 
+FIRST_TRIES = 3
+"""Pairs of sides drawn for every row of a keyed stream; few rows need more."""
+
+
 class _Law(TypedDict):
     area: tuple[float, float]
     aspect: tuple[float, float]
@@ -44,8 +48,8 @@ def sample_sides(
     Args:
         num: Number of rectangles B.
         size: (H, W) of the images.
-        rng: Gives uniform numbers, 2 * tries a row; of a `KeyedStream`, rows whose first pair fits
-            take 2 of them alone.
+        rng: Gives uniform numbers, 2 * tries a row; of a `KeyedStream`, most rows take the first
+            few alone.
         area: Range of the erased share of the image, within (0, 1].
         aspect: Range of height over width, above 0.
         aspect_law: "uniform" or "log".
@@ -58,14 +62,14 @@ def sample_sides(
         OptionError: If an option is outside its range.
     """
     law: _Law = {"area": area, "aspect": aspect, "aspect_law": aspect_law}
-    if not isinstance(rng, KeyedStream) or tries == 1:
+    if not isinstance(rng, KeyedStream) or tries <= FIRST_TRIES:
         return _first_fitting(*try_sides(num, size, rng, **law, tries=tries), size)
-    heights_B1, widths_B1, fits_B1 = try_sides(num, size, rng, **law, tries=1)
-    heights_B, widths_B = _first_fitting(heights_B1, widths_B1, fits_B1, size)
-    # Most first pairs fit, and a row's stream goes on by itself: only the others draw the rest.
-    left_Q = np.flatnonzero(~fits_B1[:, 0])
+    heights_BT, widths_BT, fits_BT = try_sides(num, size, rng, **law, tries=FIRST_TRIES)
+    heights_B, widths_B = _first_fitting(heights_BT, widths_BT, fits_BT, size)
+    # A row's stream goes on by itself: only the few rows that none of these fits draw the rest.
+    left_Q = np.flatnonzero(~fits_BT.any(axis=1))
     if len(left_Q):
-        rest = try_sides(len(left_Q), size, rng.take(left_Q), **law, tries=tries - 1)
+        rest = try_sides(len(left_Q), size, rng.take(left_Q), **law, tries=tries - FIRST_TRIES)
         heights_B[left_Q], widths_B[left_Q] = _first_fitting(*rest, size)
     return heights_B, widths_B
 

@@ -95,8 +95,7 @@ class SaliencyField:
         low_B = np.where(seen_Bhw, self.cells, 1.0).reshape(flat).min(axis=1)
         high_B = np.where(seen_Bhw, self.cells, 0.0).reshape(flat).max(axis=1)
         # A clip may hide any part of the canvas, and there A_hat is 0.
-        clips_BK = (self.views.half_planes != NO_CLIP).reshape(len(low_B), -1)
-        low_B[clips_BK.any(axis=1)] = 0.0
+        low_B[(self.views.half_planes != NO_CLIP).any(axis=2).any(axis=1)] = 0.0
         return low_B.clip(0.0, 1.0), high_B.clip(0.0, 1.0)
 
     def dense(self) -> NDArray[np.float64]:
