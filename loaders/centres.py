@@ -92,7 +92,8 @@ def centres_and_saliency(
         left = field.take(pending_Q)
         centres_Q2 = _invert(left, lam_B[pending_Q], uniforms_Q)
         centres_B2[pending_Q] = centres_Q2
-        saliency_B[pending_Q] = left.at(centres_Q2[:, 1:] + 0.5, centres_Q2[:, :1] + 0.5)[:, 0]
+        places_Q2 = centres_Q2.astype(np.float64) + 0.5
+        saliency_B[pending_Q] = left.at(places_Q2[:, 1:], places_Q2[:, :1])[:, 0]
     return centres_B2, saliency_B
 
 
