@@ -23,6 +23,8 @@ CONNECT_SECONDS = 60.0
 """How long to wait for a scheduler that is named."""
 TRY_SECONDS = 3.0
 """How long one attempt to reach it may take: what a request to stop waits for."""
+START_ATTEMPTS = 3
+"""How often an embedded cluster is started if a worker ends while it starts."""
 CLOSE_SECONDS = 5.0
 """How long an embedded cluster may take to end by itself; its workers are killed then."""
 KILL_SECONDS = 2.0
@@ -155,11 +157,26 @@ def _embedded(options: ClusterOptions, device_type: str) -> Iterator[SpecCluster
     }
     # The configuration is read when scheduler and workers start.
     with dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}):
-        cluster = SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.ERROR)
+        cluster = _started(scheduler, workers)
         try:
             yield cluster
         finally:
             _close(cluster)
+
+
+def _started(scheduler: dict[str, Any], workers: dict[int, dict[str, Any]]) -> SpecCluster:
+    attempt = 1
+    while True:
+        try:
+            return SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.ERROR)
+        except RuntimeError as error:  # Dask has ended what had started of it
+            if attempt == START_ATTEMPTS:
+                raise RefreshError(
+                    f"workers of the embedded Dask cluster ended while they started, {attempt} "
+                    f"times in turn ({error}): is there enough memory for {len(workers)} of them?"
+                ) from error
+            logger.warning("a worker ended while the Dask cluster was starting: %s", error)
+        attempt += 1
 
 
 def _close(cluster: SpecCluster) -> None:

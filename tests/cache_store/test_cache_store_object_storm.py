@@ -35,7 +35,7 @@ def _storm(proxy: Proxy, seed: int) -> None:
 
 
 def _num_refused(proxy: Proxy) -> int:
-    return sum("503" in request for request in proxy.requests)
+    return sum(request.endswith(" 503") for request in proxy.requests)
 
 
 def test_collection_and_leases_keep_their_promises_in_a_storm(

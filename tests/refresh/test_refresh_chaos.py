@@ -221,11 +221,11 @@ def _group_lives(group: int) -> bool:
 def test_every_way_to_kill_workers_ends_with_the_digest_of_an_undisturbed_run(
     slow_plan: Callable[..., RefreshPlan], open_torture_log: Callable[..., TortureLog]
 ) -> None:
-    quiet = execute(slow_plan("quiet", 0.2, 80)).generation
+    quiet = execute(slow_plan("quiet", 0.5, 80)).generation
     log = open_torture_log("chaos", "pipeline/refresh")
     for case in log.todo(LONG_ROUNDS):
         how, number = case.split()
-        plan = slow_plan(f"{how}-{number}", 0.2, 80)
+        plan = slow_plan(f"{how}-{number}", 0.5, 80)
         executor = DaskExecutor(ClusterOptions(workers=CHAOS_WORKERS))
         report = _run_disturbed(plan, executor, how, random.Random(case))
         assert report == quiet.digest, case
@@ -243,14 +243,14 @@ def _run_disturbed(plan: RefreshPlan, executor: DaskExecutor, how: str, rng: ran
 
     def watch(state: RefreshProgress) -> None:
         lived.update(_workers())
+        if how == "sigkill" and executor.address is not None and not killer.is_alive():
+            killer.start()
         if how != "sigkill" and state.blocks_done and not planted and executor.address is not None:
             planted.append(True)
             with Client(executor.address, set_as_default=False) as client:
                 client.register_plugin(KillWorker("6 s", mode=how))
 
     killer = threading.Thread(target=disturb)
-    if how == "sigkill":
-        killer.start()
     try:
         report = execute(plan, executor, progress=watch)
     finally:

@@ -65,6 +65,25 @@ def test_embedded_workers_and_the_plain_loop_write_the_same_bytes(
             assert twin.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("num_deaths", [2, 3])
+def test_workers_that_end_while_they_start_are_started_again_and_then_named(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, num_deaths: int
+) -> None:
+    deaths = iter([RuntimeError("Nanny failed to start.")] * num_deaths)
+
+    def start(**_: object) -> LocalCluster:
+        for death in deaths:
+            raise death
+        return cluster
+
+    monkeypatch.setattr(dask_cluster, "SpecCluster", start)
+    if num_deaths < dask_cluster.START_ATTEMPTS:
+        assert dask_cluster._started({}, {0: {}}) is cluster
+        return
+    with pytest.raises(RefreshError, match=r"3 times in turn \(Nanny failed.*memory for 1 of"):
+        dask_cluster._started({}, {0: {}})
+
+
 def test_failing_blocks_on_dask_name_the_image_and_the_others_are_done(
     tmp_path: Path, jpeg_folder: Callable[..., Path], cluster: LocalCluster
 ) -> None:
