@@ -7,6 +7,7 @@ from cli.lazy_group import LazyGroup
 COMMANDS = {
     "refresh": ("cli.refresh", "refresh_command", "Make the saliency maps of a data set."),
     "train": ("cli.train", "train_command", "Train a network that erases by its own maps."),
+    "evaluate": ("cli.evaluate", "evaluate_command", "Measure a run's network on test images."),
     "sweep": ("cli.sweep", "sweep_command", "Run recipes with several seeds, one after another."),
     "report": ("cli.report", "report_command", "Compare runs, the paper and published figures."),
     "watch": ("cli.watch", "watch_command", "Follow a run and keep its maps fresh."),

@@ -1,6 +1,7 @@
-"""Accuracy of a run's network on its test images."""
+"""Accuracy of a run's network on its test images, and of any network on any."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from loaders.class_groups import GROUPS, class_groups
 from pipeline.training.metrics import Evaluation, predict, score
+from pipeline.training.occlusion import occlusion_robustness
 from pipeline.training.setup import RunParts
+from pipeline.training.tested_network import TestedNetwork
 
 
 def evaluate_run(parts: RunParts) -> tuple[Evaluation, dict[str, float | None]] | None:
@@ -40,3 +43,58 @@ def score_run(
         result = replace(result, top5=None)
     groups = class_groups(parts.train_data.class_counts)
     return result, {name: result.group(groups[name]) for name in GROUPS}
+
+
+def evaluate_network(tested: TestedNetwork, *, occlusion: bool = False) -> dict[str, Any]:
+    """Measure a network, a run's by exactly the steps of the run itself.
+
+    Args:
+        tested: Network and images.
+        occlusion: Whether to measure occlusion robustness too.
+
+    Returns:
+        Shares in [0, 1] by name, None where there is none: loss (mean cross entropy), top1, top5,
+        balanced, ece, many, medium, few, `per_class` (name, images, top1), and maybe `occlusion`.
+
+    Raises:
+        ImageReadError: If an image can't be read.
+        NetworkError: With `occlusion`, if the network can't be explained.
+    """
+    built, data = tested.built, tested.data
+    logits_NK = predict(
+        built.module, built, data, size=tested.size, device=tested.device, bf16=tested.bf16
+    )
+    result = score(logits_NK * tested.logit_scale, data.labels)
+    measured = _fields(tested, result)
+    if occlusion:
+        measured["occlusion"] = occlusion_robustness(
+            built,
+            data,
+            size=tested.size,
+            device=tested.device,
+            bf16=tested.bf16,
+            target_layer=tested.target_layer,
+            seed=tested.seed,
+        )
+    return measured
+
+
+def _fields(tested: TestedNetwork, result: Evaluation) -> dict[str, Any]:
+    data = tested.data
+    groups: dict[str, float | None] = dict.fromkeys(GROUPS)
+    if tested.class_counts is not None:
+        chosen = class_groups(tested.class_counts)
+        groups = {name: result.group(chosen[name]) for name in GROUPS}
+    counts = data.class_counts.tolist()
+    return {
+        "loss": result.loss,
+        "top1": result.top1,
+        "top5": result.top5 if tested.top5 else None,
+        "balanced": result.balanced,
+        "ece": result.ece,
+        **groups,
+        "per_class": [
+            {"name": name, "images": count, "top1": share if count else None}
+            for name, count, share in zip(data.class_names, counts, result.per_class, strict=True)
+        ],
+    }
