@@ -1,4 +1,4 @@
-"""Reading batches ahead of the network: decode, squash and copy to the device meanwhile.
+"""Reading batches ahead of the network: decode, squash, and normalise or copy to the device.
 
 Shape suffixes: B images of a batch, S side in pixels that images are squashed to.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from loaders.decode import THREADS_FROM_BYTES, read_squashed, squash_rows
 from loaders.errors import ImageReadError
 from loaders.image_data import ArrayData, ImageData
+from pipeline.refresh.normalise import Normalise
 
 __all__ = ["CopyToGpu", "FedBatch", "Feed"]
 
@@ -35,7 +36,7 @@ class FedBatch:
     """A batch that has been read."""
 
     images: Tensor
-    """(B, S, S, 3) uint8, on the device."""
+    """(B, S, S, 3) on the device; uint8, or float32 where the feed normalises."""
     unreadable: NDArray[np.bool_]
     """(B,), images that could not be read and are black."""
 
@@ -45,6 +46,7 @@ class _Reading:
     """A batch that threads are at work on."""
 
     images: Tensor
+    normalised: Tensor | None
     unreadable: NDArray[np.bool_]
     tasks: list[Future[None]]
     copied: Future[Tensor] | None
@@ -77,6 +79,8 @@ class Feed(AbstractContextManager["Feed"]):
         skip: Whether unreadable images become black ones instead of an error.
         copy: Brings a batch to the device in a thread of its own; None leaves it where it is.
         pinned: Whether batches are read into page-locked memory, as `copy` may want.
+        normalise: Applied by the reading threads, so that on a CPU nothing is left to do between
+            two batches; None hands out bytes, of which a GPU needs a quarter copied.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Feed(AbstractContextManager["Feed"]):
         skip: bool = False,
         copy: Copy | None = None,
         pinned: bool = False,
+        normalise: Normalise | None = None,
     ) -> None:
         self._data = data
         self._size = size
@@ -95,6 +100,7 @@ class Feed(AbstractContextManager["Feed"]):
         self._skip = skip
         self._copy = copy
         self._pinned = pinned
+        self._normalise = normalise
         self._pool: ThreadPoolExecutor | None = None
         self._copier: ThreadPoolExecutor | None = None
         self._rows_a_task: int | None = None
@@ -140,7 +146,8 @@ class Feed(AbstractContextManager["Feed"]):
             self._keep(())  # whoever comes again reads again
             raise
         del self._readings[rows]
-        images_BSS3 = reading.copied.result() if reading.copied else reading.images
+        read = reading.images if reading.normalised is None else reading.normalised
+        images_BSS3 = reading.copied.result() if reading.copied else read
         return FedBatch(images_BSS3, reading.unreadable)
 
     def _wait_for(
@@ -180,16 +187,17 @@ class Feed(AbstractContextManager["Feed"]):
         shape = (len(rows), self._size, self._size, 3)
         images_BSS3 = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._pinned)
         unreadable_B = np.zeros(len(rows), np.bool_)
+        normalised_BSS3 = torch.empty(shape) if self._normalise else None
         pool = self._pool = self._pool or self._open_pool(rows[0])
         tasks = [
-            pool.submit(self._read, rows, places, images_BSS3.numpy(), unreadable_B)
+            pool.submit(self._prepare, rows, places, images_BSS3, normalised_BSS3, unreadable_B)
             for places in self._cut(len(rows))
         ]
         copied = None
         if self._copy:
             self._copier = self._copier or ThreadPoolExecutor(1, "scae-copy")
             copied = self._copier.submit(_copied, self._copy, images_BSS3, tasks)
-        return _Reading(images_BSS3, unreadable_B, tasks, copied)
+        return _Reading(images_BSS3, normalised_BSS3, unreadable_B, tasks, copied)
 
     def _cut(self, batch: int) -> Iterator[range]:
         step = self._rows_a_task or batch
@@ -205,6 +213,19 @@ class Feed(AbstractContextManager["Feed"]):
             return self._data.read(row).nbytes >= THREADS_FROM_BYTES
         except ImageReadError:
             return True  # it will be met again, and raised or skipped then
+
+    def _prepare(
+        self,
+        rows: range,
+        places: range,
+        images_BSS3: Tensor,
+        normalised_BSS3: Tensor | None,
+        unreadable_B: NDArray[np.bool_],
+    ) -> None:
+        self._read(rows, places, images_BSS3.numpy(), unreadable_B)
+        if self._normalise and normalised_BSS3 is not None:
+            part = slice(places.start, places.stop)
+            self._normalise.here(images_BSS3.numpy()[part], normalised_BSS3.numpy()[part])
 
     def _read(
         self,

@@ -23,6 +23,7 @@ from loaders.image_data import ImageData
 from pipeline.errors import NetworkError, RefreshError, Stopped
 from pipeline.refresh.blocks import Block, cut_batches
 from pipeline.refresh.feed import CopyToGpu, Feed
+from pipeline.refresh.normalise import Normalise
 from pipeline.refresh.plan import RefreshPlan, resolve_device
 from pipeline.saliency.methods import MethodChoice
 from pipeline.saliency.networks import BuiltNetwork
@@ -73,6 +74,7 @@ class BlockRunner:
         self.data = _in_cache_order(data, plan.cache)
         self._device = torch.device(resolve_device(provenance.device_type))
         on_gpu = self._device.type == "cuda"
+        self._normalise = Normalise(provenance.mean, provenance.std, provenance.size)
         self._feed = Feed(
             self.data,
             provenance.size,
@@ -80,6 +82,7 @@ class BlockRunner:
             skip=plan.options.on_error == "skip",
             copy=CopyToGpu(self._device) if on_gpu else None,
             pinned=on_gpu,
+            normalise=None if on_gpu else self._normalise,
         )
         layout = torch.channels_last if provenance.channels_last else torch.contiguous_format
         self._layout = layout
@@ -88,11 +91,6 @@ class BlockRunner:
         self._explainer = MethodChoice.of_record(provenance.method).explainer(
             network, provenance.target_layer, plan.generation.map_shape, self._go_on
         )
-        # Repeated over a line of pixels: three values at a time would take three times as long.
-        self._mean = (
-            torch.tensor(provenance.mean, device=self._device).repeat(provenance.size) * 255
-        )
-        self._std = torch.tensor(provenance.std, device=self._device).repeat(provenance.size) * 255
 
     def __enter__(self) -> Self:
         """Return the runner, which closes at the end of the block."""
@@ -182,8 +180,9 @@ class BlockRunner:
                 fill = torch.arange(len(rows) + missing).clamp_max(len(rows) - 1)
                 labels, images_BSS3 = labels[fill], images_BSS3[fill.to(self._device)]
             labels_B = labels.to(self._device)
-            inputs = self._normalised(images_BSS3.flatten(2)).view(images_BSS3.shape)
-            inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
+            if images_BSS3.dtype == torch.uint8:
+                images_BSS3 = self._normalise.on_device(images_BSS3)
+            inputs = images_BSS3.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
             bf16 = self.plan.generation.provenance.precision == "bf16"
             with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
                 try:
@@ -195,15 +194,6 @@ class BlockRunner:
             probability_B = logits_BK.softmax(1).gather(1, labels_B[:, None])[:, 0]
             kept = slice(len(rows))
             return quantise(maps_Bhw[kept].cpu().numpy()), probability_B[kept].cpu().numpy()
-
-    def _normalised(self, lines_BSL: Tensor) -> Tensor:
-        """Return a batch of lines of pixels, (B, S, 3 S) uint8, as float32 for the network."""
-        if self._device.type != "cpu":
-            return torch.sub(lines_BSL, self._mean).div_(self._std)
-        # The same bits from NumPy in this thread: torch's pool would queue for the cores that
-        # read the next images, and a batch wait for its last line.
-        output = np.subtract(lines_BSL.numpy(), self._mean.numpy(), dtype=np.float32)
-        return torch.from_numpy(np.divide(output, self._std.numpy(), out=output))
 
 
 def available_cores() -> int:

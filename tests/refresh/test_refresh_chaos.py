@@ -18,6 +18,7 @@ import pytest
 from distributed import Client
 from distributed.chaos import KillWorker
 
+from cache_store.layout import RECEIPTS
 from cache_store.store import SaliencyStore
 from pipeline.errors import BlocksFailed, Stopped
 from pipeline.refresh import dask_cluster, dask_executor
@@ -193,8 +194,8 @@ def test_sigterm_to_the_whole_group_ends_with_75_and_leaves_no_process(
         "scae", *words, "--workers", 2, "--log-json", log, stderr=subprocess.DEVNULL
     )
     until = time.monotonic() + 120
-    shards = tmp_path / "terminated" / "generations"
-    while not list(shards.glob("*/saliency/c/*/*/*")):
+    receipts = tmp_path / "terminated" / RECEIPTS
+    while not list(receipts.glob("*/*.json")):
         assert job.poll() is None
         assert time.monotonic() < until
         time.sleep(0.05)

@@ -22,6 +22,7 @@ from loaders.map_style_data import MapStyleData
 from pipeline.errors import Stopped
 from pipeline.refresh.feed import Feed
 from pipeline.refresh.job import execute
+from pipeline.refresh.normalise import Normalise
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
 from pipeline.refresh.sources import DataSource, NetworkSource
 from pipeline.saliency.networks import build_network
@@ -90,6 +91,25 @@ def test_batches_have_the_same_bytes_for_any_number_of_threads(folder: Path, thr
             fed = feed.take(rows, BATCHES[number + 1 :])
             assert torch.equal(fed.images, read_resized(data, rows, 24).permute(0, 2, 3, 1))
             assert not fed.unreadable.any()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_normalise_what_they_read_and_leave_unreadable_images_black(
+    folder: Path, threads: int
+) -> None:
+    victim = sorted(folder.glob("*/*"))[1]
+    victim.write_bytes(b"no image")
+    data = FolderData(folder)
+    normalise = Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4), 24)
+    with (
+        Feed(data, 24, threads=threads, skip=True) as plain,
+        Feed(data, 24, threads=threads, skip=True, normalise=normalise) as feed,
+    ):
+        for rows in BATCHES:
+            fed, expected = feed.take(rows), plain.take(rows)
+            assert fed.images.dtype == torch.float32
+            assert torch.equal(fed.images, normalise.on_device(expected.images))
+            np.testing.assert_array_equal(fed.unreadable, expected.unreadable)
 
 
 @pytest.mark.parametrize("size", [32, 20])
