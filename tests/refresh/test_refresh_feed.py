@@ -6,6 +6,8 @@ import re
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +31,6 @@ from pipeline.saliency.networks import build_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -95,11 +96,11 @@ def test_batches_have_the_same_bytes_for_any_number_of_threads(folder: Path, thr
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_normalise_what_they_read_and_leave_unreadable_images_black(
-    folder: Path, threads: int
+    folder: Path, tmp_path: Path, threads: int
 ) -> None:
-    victim = sorted(folder.glob("*/*"))[1]
-    victim.write_bytes(b"no image")
-    data = FolderData(folder)
+    copied = Path(copytree(folder, tmp_path / "copied"))
+    sorted(copied.glob("*/*"))[1].write_bytes(b"no image")
+    data = FolderData(copied)
     normalise = Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4), 24)
     with (
         Feed(data, 24, threads=threads, skip=True) as plain,
