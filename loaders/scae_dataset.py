@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from loaders.batches import NO_GENERATION, Batch, BatchKey
-from loaders.errors import OptionError
+from loaders.errors import GeometryError, OptionError
 from loaders.image_data import ImageData
 from loaders.map_source import MapSource
 from loaders.map_style_data import MapStyle, MapStyleData
@@ -48,6 +48,7 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
         CacheNotFoundError: If a cache is named and there is none, or nothing in it.
         CacheMismatchError: If the cache was made for other data.
         OptionError: If the method needs maps and no cache is named.
+        GeometryError: If the transform does not carry the view along.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
         accept_stale: bool = False,
         lease: bool = False,
     ) -> None:
+        _check_transform(transform)
         self.data = base if isinstance(base, ImageData) else MapStyleData(base)
         self.method = Scae(policy) if isinstance(policy, ScaePolicy) else policy
         if self.method is not None:
@@ -162,3 +164,13 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
         if self.method is not None:
             self.method.apply(draft)
         return draft.batch()
+
+
+def _check_transform(transform: object) -> None:
+    """Raise GeometryError for a pipeline that does not carry the view: a likely first try."""
+    if not hasattr(transform, "load"):
+        raise GeometryError(
+            f"transform must carry the saliency view along, got {type(transform).__name__}: wrap a "
+            "torchvision.transforms.v2 pipeline as build_transform(pipeline, size=224), or use "
+            "StandardTransform"
+        )

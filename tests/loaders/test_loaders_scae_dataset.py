@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from cache_store.errors import CacheMismatchError, CacheNotFoundError
 from loaders.batches import BatchKey
 from loaders.build import build_loader
-from loaders.errors import DataError, OptionError
+from loaders.errors import DataError, GeometryError, OptionError
 from loaders.folder_data import FolderData
 from loaders.followed_transform import build_transform
 from loaders.geometry import CropFlip, ResizedCropFlip, Whole
@@ -464,3 +464,9 @@ def test_loader_options_outside_their_range_are_refused(
 ) -> None:
     with pytest.raises(OptionError, match=message):
         build_loader(toy_images(), WHOLE, **options)  # type: ignore[arg-type]
+
+
+def test_plain_torchvision_pipeline_is_refused_with_the_way_to_wrap_it(toy_images: Toy) -> None:
+    plain = v2.Compose([v2.RandomCrop(32, padding=4)])
+    with pytest.raises(GeometryError, match=r"got Compose: wrap a .* as build_transform\(pipeline"):
+        ScaeDataset(toy_images(4), None, None, plain)  # type: ignore[arg-type]
