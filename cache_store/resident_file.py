@@ -51,7 +51,7 @@ def write_file(path: Path, generation: "Generation") -> None:
     """
     num = len(generation)
     columns_at = _columns_at(num, generation.manifest.plan.map_shape)
-    total = columns_at + 8 * num
+    total = file_bytes(num, generation.manifest.plan.map_shape)
     with path.open("xb") as file:
         file.truncate(total)
         # Room is claimed first: a full disk is an error here, not a signal while maps are copied.
@@ -72,6 +72,11 @@ def write_file(path: Path, generation: "Generation") -> None:
     header = encode_record(fields)
     start = MAGIC + len(header).to_bytes(8, "little") + header
     whole[: len(start)] = np.frombuffer(start, np.uint8)
+
+
+def file_bytes(num: int, map_shape: tuple[int, int]) -> int:
+    """Return the size of the file of `num` maps of h x w."""
+    return _columns_at(num, map_shape) + 8 * num
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ COMMANDS = {
     "report": ("cli.report", "report_command", "Compare runs, the paper and published figures."),
     "watch": ("cli.watch", "watch_command", "Follow a run and keep its maps fresh."),
     "preview": ("cli.preview", "preview_command", "Draw images, maps and sampled rectangles."),
+    "doctor": ("cli.doctor", "doctor_command", "Check machine, cache and cluster; say the cure."),
     "bench": ("cli.bench", "bench_group", "Time the product beside rivals and limits."),
     "cache": ("cli.cache", "cache_group", "Look into a cache, check it, repair it, tidy up."),
 }
