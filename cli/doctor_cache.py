@@ -80,6 +80,8 @@ def _resident_room(generation: "Generation") -> list[Check]:
 
 
 def _may_make(backend: Backend, place: Path) -> Check:
+    if not place.is_dir():
+        return Check("cache writes", PROBLEM, f"{place} is no folder", "name another --cache")
     if os.access(place, os.W_OK):
         return Check("cache writes", OK, f"{backend.url} can be made")
     return Check("cache writes", PROBLEM, f"{place} is not writable", "name another --cache")

@@ -75,6 +75,9 @@ def test_no_cache_yet_is_a_warning_and_none_is_made(tmp_path: Path) -> None:
     assert "scae refresh" in checks["cache"]["found"]
     assert checks["cache writes"]["status"] == "ok"
     assert not (tmp_path / "deep").exists()
+    (tmp_path / "file").write_text("in the way")
+    check = _checks("--cache", tmp_path / "file" / "none.zarr", code=1)["cache writes"]
+    assert "is no folder" in check["found"]
 
 
 @pytest.mark.parametrize(
