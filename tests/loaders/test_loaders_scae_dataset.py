@@ -469,4 +469,4 @@ def test_loader_options_outside_their_range_are_refused(
 def test_plain_torchvision_pipeline_is_refused_with_the_way_to_wrap_it(toy_images: Toy) -> None:
     plain = v2.Compose([v2.RandomCrop(32, padding=4)])
     with pytest.raises(GeometryError, match=r"got Compose: wrap a .* as build_transform\(pipeline"):
-        ScaeDataset(toy_images(4), None, None, plain)  # type: ignore[arg-type]
+        ScaeDataset(toy_images(4), None, None, plain)
