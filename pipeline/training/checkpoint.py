@@ -40,14 +40,15 @@ def save_checkpoint(
 ) -> Path:
     """Write the checkpoint of an epoch, then remove older ones beyond `keep`.
 
-    Its "model" is the network as it is evaluated and deployed, in every stage.
+    Its "model" is the network that maps are made from: the one in training, with the factors of a
+    second stage folded in. A moving average of its weights is in "stage", by AveragedModel's names.
 
     Returns:
         The checkpoint's path.
     """
     buffer = io.BytesIO()
     own = stage.state()
-    with stage.deployed():
+    with stage.folded():
         state = {"model": stage.network.state_dict(), "stage": own}
         torch.save(state | _rest(stage, progress, recipe_digest), buffer)
     path = folder.checkpoint_path(progress.epoch)

@@ -21,6 +21,12 @@ def check_combinations(recipe: "Recipe") -> None:
     _check_labels(recipe)
     _check_reweighting(recipe)
     _check_second_stage(recipe)
+    if recipe.train.accumulate > 1 and recipe.loss.average == "weights":
+        raise RecipeError(
+            "loss.average = 'weights' divides by the sum of a batch's weights, and "
+            f"train.accumulate = {recipe.train.accumulate} takes the mean over the samples of "
+            "several batches: change one of them"
+        )
     if recipe.evaluate.occlusion and not recipe.data.evaluate:
         raise RecipeError(
             "evaluate.occlusion = true needs test images, and data.evaluate = false says to use "

@@ -6,7 +6,9 @@ Legend: B samples of a batch, S side of the network's input.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders.batches import Batch
@@ -17,6 +19,9 @@ from pipeline.training.keep_salient import keep_salient
 from pipeline.training.run_folder import Row
 from pipeline.training.setup import RunParts
 from pipeline.training.stage import Stage
+
+NAMED = 5
+"""Up to this many samples of a batch are named where its loss is not finite."""
 
 StepProgress = Callable[[int, int], None]
 """Called with the steps done and the steps of the epoch."""
@@ -75,22 +80,44 @@ def train_epoch(
         TrainingError: If the loss is not finite.
     """
     sums = EpochSums()
-    num_steps = len(stage.loader)
+    num_batches = len(stage.loader)
+    shares = batch_shares(stage.loader.batches.bounds, parts.recipe.train.accumulate)
     for step, batch in enumerate(stage.loader):
         if stop():
             raise Stopped(
                 f"stopped in epoch {epoch}: go on from the last checkpoint with the same command "
                 "and --resume"
             )
-        loss, right = _step(parts, stage, batch, epoch)
+        loss, right = _forward(parts, stage, batch, epoch)
         if not torch.isfinite(loss):
             raise TrainingError(_not_finite(parts, batch, epoch, step))
-        sums.add(len(batch.indices), float(loss), right)
-        progress(step + 1, num_steps)
+        if step % parts.recipe.train.accumulate == 0:
+            stage.optimizer.zero_grad(set_to_none=True)
+        (loss * shares[step]).backward()
+        if (step + 1) % parts.recipe.train.accumulate == 0 or step + 1 == num_batches:
+            stage.update()
+        sums.add(len(batch.indices), float(loss.detach()), right)
+        progress(step + 1, num_batches)
     return sums.as_row(stage.loader.report())
 
 
-def _step(parts: RunParts, stage: Stage, batch: Batch, epoch: int) -> tuple[Tensor, float | None]:
+def batch_shares(bounds: NDArray[np.int64], accumulate: int) -> list[float]:
+    """Return the share that each batch has in the samples of its step, 1.0 for a batch alone.
+
+    Args:
+        bounds: Where each batch of an epoch begins, and where the last one ends.
+        accumulate: Batches a step; the epoch's last step takes those that are left.
+    """
+    sizes = np.diff(bounds)
+    starts = np.arange(0, len(sizes), accumulate)
+    totals = np.repeat(np.add.reduceat(sizes, starts), np.diff([*starts, len(sizes)]))
+    shares: list[float] = (sizes / totals).tolist()
+    return shares
+
+
+def _forward(
+    parts: RunParts, stage: Stage, batch: Batch, epoch: int
+) -> tuple[Tensor, float | None]:
     moved = batch.to(parts.device)
     method = stage.loader.dataset.method
     if isinstance(method, KeepAugment) and not method.needs_maps:
@@ -98,17 +125,16 @@ def _step(parts: RunParts, stage: Stage, batch: Batch, epoch: int) -> tuple[Tens
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
         logits = stage.logits(moved.images.contiguous(memory_format=torch.channels_last))
     loss = stage.objective(logits.float(), moved.labels, epoch)
-    stage.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    stage.optimizer.step()
     if moved.labels.ndim == 2:
-        return loss.detach(), None  # an image of several classes has no right answer to count
-    return loss.detach(), float((logits.detach().argmax(1) == moved.labels).sum())
+        return loss, None  # an image of several classes has no right answer to count
+    return loss, float((logits.detach().argmax(1) == moved.labels).sum())
 
 
 def _not_finite(parts: RunParts, batch: Batch, epoch: int, step: int) -> str:
-    names = ", ".join(parts.train_data.describe(int(index)) for index in batch.indices[:5])
+    rows = [int(index) for index in batch.indices]
+    names = ", ".join(f"row {row}: {parts.train_data.describe(row)}" for row in rows[:NAMED])
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
     return (
-        f"loss is not finite in epoch {epoch}, step {step} (samples {names}, ...): "
-        "lower train.lr, or set train.precision to fp32"
+        f"loss is not finite in epoch {epoch}, batch {step} ({names}{more}): lower train.lr, set "
+        "train.precision to fp32, or look at these samples"
     )

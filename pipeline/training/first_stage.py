@@ -4,6 +4,7 @@ from pipeline.training.losses.objective import build_objective
 from pipeline.training.schedule import learning_rate
 from pipeline.training.setup import RunParts
 from pipeline.training.stage import Stage
+from pipeline.training.weight_average import weight_average
 
 
 def first_stage(parts: RunParts) -> Stage:
@@ -19,4 +20,5 @@ def first_stage(parts: RunParts) -> Stage:
         loader=parts.loader,
         learning_rate=lambda epoch: learning_rate(recipe.train, epoch),
         lam=parts.guidance,
+        average=weight_average(parts.built.module, recipe.train.ema),
     )

@@ -11,6 +11,10 @@ from pipeline.training.combinations import check_combinations
 from pipeline.training.losses.options import LossRecipe
 from pipeline.training.second_stage_options import SecondStageRecipe
 
+LATER_TRAIN_KEYS = {"accumulate": 1, "decay_norm_bias": True, "ema": 0.0}
+"""Keys of [train] that came after runs were recorded, with the value that changes nothing: left out
+then, so that those runs keep their digest."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataRecipe:
@@ -63,7 +67,9 @@ class TrainRecipe:
     epochs: int = 200
     """T."""
     batch_size: int = 128
-    """Images a step."""
+    """Images a step, or a part of one with `accumulate`."""
+    accumulate: int = 1
+    """Batches a step: it follows the mean over all their samples, also where fewer are left."""
     lr: float = 0.1
     """Learning rate at the start."""
     schedule: Literal["cosine", "step"] = "cosine"
@@ -79,7 +85,11 @@ class TrainRecipe:
     momentum: float = 0.9
     """SGD momentum."""
     weight_decay: float = 5e-4
-    """L2 penalty, on all parameters."""
+    """L2 penalty."""
+    decay_norm_bias: bool = True
+    """Whether it is, in the first stage, on parameters of one axis too: norm weights, biases."""
+    ema: float = 0.0
+    """Decay, below 1, of the first stage's weight average, which is what is evaluated; 0: none."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the processor computes it natively."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -90,11 +100,12 @@ class TrainRecipe:
     """Newest checkpoints to keep."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "keep_checkpoints"):
+        for name in ("epochs", "batch_size", "accumulate", "keep_checkpoints"):
             require(name, getattr(self, name) >= 1, "1 or more", getattr(self, name))
         for name in ("lr_min", "warmup_epochs", "momentum", "weight_decay"):
             require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
         require("lr", self.lr > 0, "above 0", self.lr)
+        require("ema", 0 <= self.ema < 1, "0 or more and below 1", self.ema)
         self._check_steps()
 
     def _check_steps(self) -> None:
@@ -192,8 +203,11 @@ class Recipe:
         return f"augment.method = {self.augment.name!r}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe as TOML values; what is left out stays out."""
+        """Return the recipe as TOML values; what is left out stays out, `LATER_TRAIN_KEYS` too."""
         fields = _without_none(asdict(self))
+        for key, default in LATER_TRAIN_KEYS.items():
+            if fields["train"][key] == default:
+                del fields["train"][key]
         return {**fields, "augment": {"method": self.augment.name, **fields["augment"]}}
 
     def digest(self) -> str:

@@ -23,6 +23,7 @@ from pipeline.refresh.sources import DataSource, NetworkSource
 from pipeline.saliency.networks import BuiltNetwork
 from pipeline.saliency.precision import choose_precision
 from pipeline.training.combinations import check_data
+from pipeline.training.decay_groups import decay_groups
 from pipeline.training.head import prepare_head
 from pipeline.training.input_transform import SMALL_SIDE, input_transform
 from pipeline.training.recipe import Recipe
@@ -113,7 +114,7 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
         test_data=_test_data(recipe, size),
         built=built,
         optimizer=SGD(
-            built.module.parameters(),
+            decay_groups(built.module, everywhere=recipe.train.decay_norm_bias),
             lr=recipe.train.lr,
             momentum=recipe.train.momentum,
             weight_decay=recipe.train.weight_decay,

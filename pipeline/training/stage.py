@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.optim import SGD
+from torch.optim.swa_utils import AveragedModel
 
 from loaders.scae_loader import ScaeLoader
 from pipeline.training.logit_scaling import LogitScaling
 from pipeline.training.losses.objective import Objective
+from pipeline.training.weight_average import averaged, take_average
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -36,6 +38,9 @@ class Stage:
     """Learnable factors of the logits, folded into the network wherever it leaves the stage."""
     batchnorm_moves: bool = True
     """Whether BatchNorm uses and tracks the statistics of the stage's batches."""
+    average: AveragedModel | None = None
+    """Moving average of the network's weights, which is evaluated and is the stage's result; never
+    together with `scaling`."""
 
     def logits(self, images: Tensor) -> Tensor:
         """Return (B, K) logits of (B, 3, S, S) images, to be trained by."""
@@ -54,20 +59,36 @@ class Stage:
             group["lr"] = rate * group.get("lr_factor", 1.0)
         return rate
 
-    def deployed(self) -> AbstractContextManager[None]:
-        """Return a context in which the network alone computes what the stage has learnt."""
+    def update(self) -> None:
+        """Step the optimiser along the gradients there, and the average after it."""
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
+    def folded(self) -> AbstractContextManager[None]:
+        """Return a context in which the network alone computes what is being trained."""
         return nullcontext() if self.scaling is None else self.scaling.folded()
 
+    def deployed(self) -> AbstractContextManager[None]:
+        """Return a context in which the network alone computes what the stage has learnt."""
+        return self.folded() if self.average is None else averaged(self.network, self.average)
+
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint needs beside the deployed network and the optimiser."""
+        """Return what a checkpoint needs beside the folded network and the optimiser."""
+        if self.average is not None:
+            return dict(self.average.state_dict())
         return {} if self.scaling is None else self.scaling.stage_state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` returned; the deployed network must have been loaded before."""
+        """Take over what `state` returned; the folded network must have been loaded before."""
+        if self.average is not None:
+            self.average.load_state_dict(state)
         if self.scaling is not None:
             self.scaling.load_stage_state(state)
 
     def finish(self) -> None:
         """Leave the network for good as it is deployed."""
+        if self.average is not None:
+            take_average(self.network, self.average)
         if self.scaling is not None:
             self.scaling.fold()

@@ -90,8 +90,9 @@ class _Trainer:
         self.refreshes = refresh_policy(parts.recipe)
 
     def stage_of(self, epoch: int) -> Stage:
-        """Return the stage of an epoch; the second one begins with the network as it is now."""
+        """Return the stage of an epoch; the second one begins with what the first has learnt."""
         if epoch >= self.stage.epochs.stop:
+            self.stage.finish()
             self.stage = second_stage(self.parts)
         return self.stage
 
@@ -106,6 +107,8 @@ class _Trainer:
             progress = self._checkpoint(epoch, generation, rows)
             generation = self._after_epoch(progress, rows)
         self.stage.finish()
+        if self.stage.average is not None:
+            self.folder.write_weights(self.parts.built.module)
         finish(self.parts, self.folder, rows, self.options.log)
 
     def _epoch(self, stage: Stage, epoch: int, generation: int) -> Row:
