@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,6 +123,10 @@ def test_average_of_weights_is_evaluated_and_kept_and_resumes(
     for name, value in final.items():
         if value.is_floating_point():
             torch.testing.assert_close(value.double(), expected[name], rtol=1e-4, atol=1e-6)
+    summary = json.loads(folder.summary_path.read_text())  # measured with the final weights
+    with folder.metrics_path.open() as file:
+        last_row = list(csv.DictReader(file))[-1]
+    assert float(last_row["test_ece"]) == summary["ece"]
     newest = _weights(folder)
     assert all(torch.equal(value, seen[-1][name]) for name, value in newest.items())
     folder.checkpoint_paths()[-1].unlink()  # as if it had been killed in the last epoch
@@ -138,7 +144,7 @@ def test_second_stage_begins_with_the_average(tmp_path: Path, tiny_recipe: MakeR
     folder = _run(recipe, tmp_path / "run")
     first, last = (torch.load(folder.checkpoint_path(epoch), weights_only=True) for epoch in (1, 2))
     for name, value in last["model"].items():
-        if not name.startswith("fc") and value.is_floating_point():
+        if not name.startswith("linear") and value.is_floating_point():
             assert torch.equal(value, first["stage"][f"module.{name}"]), name
     assert not folder.weights_path.exists()
 
