@@ -93,7 +93,7 @@ def train_epoch(
             raise TrainingError(_not_finite(parts, batch, epoch, step))
         if step % parts.recipe.train.accumulate == 0:
             stage.optimizer.zero_grad(set_to_none=True)
-        (loss * shares[step]).backward()
+        (loss * shares[step]).backward()  # type: ignore[no-untyped-call]
         if (step + 1) % parts.recipe.train.accumulate == 0 or step + 1 == num_batches:
             stage.update()
         sums.add(len(batch.indices), float(loss.detach()), right)

@@ -20,7 +20,7 @@ def weight_average(network: nn.Module, decay: float) -> AveragedModel | None:
     """
     if not decay:
         return None
-    average = get_ema_multi_avg_fn(decay)
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
