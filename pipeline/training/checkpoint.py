@@ -19,6 +19,8 @@ from pipeline.training.stage import Stage
 
 CHECKPOINT_VERSION = 2
 """Version of the checkpoint's fields; another one is refused."""
+AVERAGED_STEPS = "n_averaged"
+"""What AveragedModel calls its count, beside the network's names with "module." before them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +71,25 @@ def _rest(stage: Stage, progress: Progress, recipe_digest: str) -> dict[str, Any
         "recipe_digest": recipe_digest,
         "rows": json.dumps(progress.rows),
     }
+
+
+def read_average(path: Path) -> dict[str, Tensor] | None:
+    """Return the moving average of the weights in a file, by the network's names.
+
+    Args:
+        path: A file that `read_weights` can read.
+
+    Returns:
+        Tensors on the CPU, or None for a file that holds no average: final weights, or a checkpoint
+        of a stage without one.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    stage = state.get("stage")
+    if not isinstance(stage, dict) or AVERAGED_STEPS not in stage:
+        return None
+    named = {name.removeprefix("module."): value for name, value in stage.items()}
+    del named[AVERAGED_STEPS]
+    return named
 
 
 def load_checkpoint(path: Path, stage_of: Callable[[int], Stage], recipe_digest: str) -> Progress:

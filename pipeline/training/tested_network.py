@@ -19,6 +19,8 @@ from pipeline.refresh.plan import resolve_device
 from pipeline.refresh.sources import DataSource, NetworkSource
 from pipeline.saliency.networks import BuiltNetwork
 from pipeline.saliency.precision import choose_precision
+from pipeline.saliency.weights import weights_digest
+from pipeline.training.checkpoint import read_average
 from pipeline.training.recipe import Recipe
 from pipeline.training.recipe_file import load_recipe
 from pipeline.training.run_folder import RunFolder
@@ -103,6 +105,8 @@ def tested_run(run: Path | None, checkpoint: Path | None, options: TestOptions) 
         NetworkError: If the network can't be built, or the weights can't be read or don't fit.
         DataError: If the data can't be opened, or has other classes.
     """
+    if checkpoint is not None and not checkpoint.is_file():
+        raise RecipeError(f"no checkpoint at {checkpoint}: name a file in a run's checkpoints/")
     folder = RunFolder(run or _folder_of(checkpoint))
     if not folder.recipe_path.is_file():
         raise RecipeError(
@@ -117,6 +121,8 @@ def tested_run(run: Path | None, checkpoint: Path | None, options: TestOptions) 
     if names is not None:
         warnings += _check_classes(data, names, folder)
     built = replace(network_source(recipe, data.num_classes), weights=str(weights)).build()
+    if recipe.train.ema:
+        built = _averaged(built, weights)
     asked = replace(
         options,
         size=options.size or recipe.data.size,
@@ -190,6 +196,15 @@ def _tested(
         device=device,
         bf16=choose_precision(options.precision or "fp32", device.type).name == "bf16",
     )
+
+
+def _averaged(built: BuiltNetwork, weights: Path) -> BuiltNetwork:
+    """Return the network with the average of a checkpoint, which is what the run evaluates."""
+    average = read_average(weights)
+    if average is None:
+        return built
+    built.module.load_state_dict(average)
+    return replace(built, weights_digest=weights_digest(built.module))
 
 
 def _folder_of(checkpoint: Path | None) -> Path:

@@ -70,8 +70,10 @@ def _assert_is_row(measured: dict[str, Any], row: dict[str, str]) -> None:
         ["second_stage.name=lws", "second_stage.epochs=2"],
         ["loss.name=ldam", "network.options.normed_head=true", "train.precision=bf16"],
         ["second_stage.name=tau-norm", "second_stage.holdout=0.2"],
+        ["train.ema=0.9"],
+        ["train.ema=0.9", "second_stage.name=lws", "second_stage.epochs=1"],
     ],
-    ids=["plain", "lws", "ldam-bf16", "tau-norm"],
+    ids=["plain", "lws", "ldam-bf16", "tau-norm", "average", "average-lws"],
 )
 def test_a_run_is_measured_to_the_very_figures_of_its_last_epoch(
     tmp_path: Path, tiny_recipe: MakeRecipe, overrides: list[str]
@@ -146,6 +148,8 @@ def test_what_is_no_run_is_refused_with_the_cure(tmp_path: Path, run: RunFolder)
     empty.mkdir()
     (empty / "recipe.toml").write_text(run.recipe_path.read_text())
     _assert_refused(_scae(empty), "has no checkpoint yet")
+    missing = run.checkpoints / "epoch-0999.pt"
+    _assert_refused(_scae("--checkpoint", missing), f"no checkpoint at {missing}")
     damaged = tmp_path / "damaged.pt"
     damaged.write_bytes(run.checkpoint_paths()[-1].read_bytes()[:999])
     _assert_refused(_scae(run.path, "--checkpoint", damaged), "damaged.pt", "can't be read")
