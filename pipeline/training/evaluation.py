@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders.class_groups import GROUPS, class_groups
+from loaders.image_data import ImageData
 from pipeline.training.metrics import Evaluation, predict, score
 from pipeline.training.occlusion import occlusion_robustness
 from pipeline.training.setup import RunParts
@@ -38,10 +39,24 @@ def score_run(
     parts: RunParts, logits_NK: Tensor, labels: NDArray[np.int64]
 ) -> tuple[Evaluation, dict[str, float | None]]:
     """Measure logits; return the evaluation, and accuracies of many, medium and few classes."""
+    top5 = parts.recipe.evaluate.top5 != "no"
+    return _score(logits_NK, labels, parts.train_data.class_counts, top5=top5)
+
+
+def _score(
+    logits_NK: Tensor,
+    labels: NDArray[np.int64],
+    trained_on: NDArray[np.int64] | None,
+    *,
+    top5: bool,
+) -> tuple[Evaluation, dict[str, float | None]]:
+    """Measure logits; groups of classes are None without counts of training images, (K,) int64."""
     result = score(logits_NK, labels)
-    if parts.recipe.evaluate.top5 == "no":
+    if not top5:
         result = replace(result, top5=None)
-    groups = class_groups(parts.train_data.class_counts)
+    if trained_on is None:
+        return result, dict.fromkeys(GROUPS)
+    groups = class_groups(trained_on)
     return result, {name: result.group(groups[name]) for name in GROUPS}
 
 
@@ -64,8 +79,10 @@ def evaluate_network(tested: TestedNetwork, *, occlusion: bool = False) -> dict[
     logits_NK = predict(
         built.module, built, data, size=tested.size, device=tested.device, bf16=tested.bf16
     )
-    result = score(logits_NK * tested.logit_scale, data.labels)
-    measured = _fields(tested, result)
+    result, groups = _score(
+        logits_NK * tested.logit_scale, data.labels, tested.class_counts, top5=tested.top5
+    )
+    measured = _fields(data, result) | groups
     if occlusion:
         measured["occlusion"] = occlusion_robustness(
             built,
@@ -79,20 +96,14 @@ def evaluate_network(tested: TestedNetwork, *, occlusion: bool = False) -> dict[
     return measured
 
 
-def _fields(tested: TestedNetwork, result: Evaluation) -> dict[str, Any]:
-    data = tested.data
-    groups: dict[str, float | None] = dict.fromkeys(GROUPS)
-    if tested.class_counts is not None:
-        chosen = class_groups(tested.class_counts)
-        groups = {name: result.group(chosen[name]) for name in GROUPS}
+def _fields(data: ImageData, result: Evaluation) -> dict[str, Any]:
     counts = data.class_counts.tolist()
     return {
         "loss": result.loss,
         "top1": result.top1,
-        "top5": result.top5 if tested.top5 else None,
+        "top5": result.top5,
         "balanced": result.balanced,
         "ece": result.ece,
-        **groups,
         "per_class": [
             {"name": name, "images": count, "top1": share if count else None}
             for name, count, share in zip(data.class_names, counts, result.per_class, strict=True)
