@@ -7,7 +7,7 @@ import click
 
 from cli.cluster_options import require_scheduler, scheduler_options
 from cli.commands import EXIT_FAILED, UserErrorCommand
-from cli.doctor_check import PROBLEM, Check
+from cli.doctor_check import PROBLEM, WARNING, Check
 
 
 @click.command("doctor", cls=UserErrorCommand)
@@ -51,10 +51,6 @@ def _lines(checks: list[Check]) -> list[str]:
         + (f"; {check.cure}" if check.cure else "")
         for check in checks
     ]
-    counts = {
-        name: sum(check.status == name for check in checks) for name in ("warning", "problem")
-    }
-    return [
-        *lines,
-        f"{len(checks)} checks, {counts['warning']} warnings, {counts['problem']} problems",
-    ]
+    counts = {name: sum(check.status == name for check in checks) for name in (WARNING, PROBLEM)}
+    told = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items()]
+    return [*lines, ", ".join([f"{len(checks)} checks", *told])]

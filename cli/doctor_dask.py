@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 10.0
 """How long to wait for the scheduler."""
+ANSWER_SECONDS = 30.0
+"""How long to wait for the answers of its workers."""
 NEEDED = ("scae", "torch", "torchvision", "numpy", "zarr", "numcodecs", "dask", "distributed",
           "simplejpeg")  # fmt: skip
 """What a worker can't do without."""
@@ -44,8 +46,15 @@ def dask_checks(options: Mapping[str, Any]) -> list[Check]:
 
 
 def _compare(client: "Client", place: str) -> list[Check]:
-    told = client.get_versions()
-    workers: dict[str, Any] = client.run(installed_versions, on_error="return")
+    async def ask() -> tuple[dict[str, Any], dict[str, Any]]:
+        workers = await client.run(installed_versions, on_error="return")
+        return await client.get_versions(), workers
+
+    try:
+        told, workers = client.sync(ask, callback_timeout=ANSWER_SECONDS)
+    except TimeoutError:
+        found = f"{place} is there, but not all of its workers answer within {ANSWER_SECONDS:.0f} s"
+        return [Check("dask", PROBLEM, found, "look for one that hangs, and end it")]
     found = f"{place}, {len(workers)} workers"
     if not workers:
         return [Check("dask", WARNING, found, "jobs wait until some join")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -224,6 +225,18 @@ def test_workers_that_cannot_answer_and_no_scheduler_are_problems(
     monkeypatch.setattr(doctor_dask, "WAIT_SECONDS", 0.0)
     check = _checks("--scheduler", "tcp://127.0.0.1:1", code=1)["dask"]
     assert "is it running" in check["cure"]
+
+
+def test_a_worker_that_hangs_is_a_problem_and_does_not_hang_the_doctor(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never() -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(doctor_dask, "installed_versions", never)
+    monkeypatch.setattr(doctor_dask, "ANSWER_SECONDS", 0.2)
+    check = _checks("--scheduler", cluster.scheduler_address, code=1)["dask"]
+    assert "not all of its workers answer" in check["found"]
 
 
 @pytest.mark.parametrize(
