@@ -44,7 +44,7 @@ def check_followed(followed: Followed, options: WatchOptions) -> RefreshPlan:
     plan, _ = _plan(followed, options, replace(followed.network, weights="random"), None)
     options.log(
         "following",
-        f"following {options.checkpoints}: {len(epochs)} refreshes, after epochs "
+        f"following {options.checkpoints}: refreshes after epochs "
         f"{shortened(epochs)}; {len(followed.opened)} images, into {options.cache}",
         epochs=list(epochs),
         num_samples=len(followed.opened),
