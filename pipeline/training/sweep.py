@@ -11,9 +11,10 @@ from pipeline.errors import Stopped, SweepError
 from pipeline.training.folder_lock import folder_lock
 from pipeline.training.recipe import Recipe
 from pipeline.training.recipe_file import load_recipe
+from pipeline.training.refreshes import Progressing
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.run_record import current_versions, read_record, record_of
-from pipeline.training.trainer import Progressing, TrainOptions, train
+from pipeline.training.trainer import TrainOptions, train
 
 State = Literal["done", "begun", "new"]
 

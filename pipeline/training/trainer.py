@@ -7,16 +7,15 @@ from pathlib import Path
 
 import torch
 
-from cache_store.errors import CacheMismatchError, CacheNotFoundError
 from cache_store.store import SaliencyStore
 from loaders.batches import NO_GENERATION
 from pipeline.errors import RecipeError
 from pipeline.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from pipeline.training.epoch import StepProgress, train_epoch
+from pipeline.training.epoch import train_epoch
 from pipeline.training.evaluation import evaluate_run
 from pipeline.training.first_stage import first_stage
 from pipeline.training.recipe import Recipe
-from pipeline.training.refresh_step import refresh_from_checkpoint, refresh_policy
+from pipeline.training.refreshes import Progressing, Refreshes
 from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.second_stage import second_stage
 from pipeline.training.setup import RunParts, build_parts
@@ -24,8 +23,6 @@ from pipeline.training.stage import Stage
 from pipeline.training.summary import finish
 
 Log = Callable[[str], None]
-Progressing = Callable[[str], StepProgress]
-"""Given a label, returns the function that shows steps done."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +66,14 @@ def train(recipe: Recipe, options: TrainOptions) -> RunFolder:
     torch.manual_seed(recipe.seed)
     cache = options.cache or folder.cache
     parts = build_parts(recipe, cache, accept_stale=options.accept_stale)
-    progress = Progress(epoch=-1, generation=_first_generation(parts, options.log))
-    _check_maps(parts, progress.generation)
-    trainer = _Trainer(parts, folder, options)
+    refreshes = Refreshes(
+        parts, folder, log=options.log, progress=options.progress, stop=options.stop
+    )
+    progress = Progress(epoch=-1, generation=refreshes.first_generation())
+    trainer = _Trainer(parts, folder, options, refreshes)
     if checkpoints:
         progress = load_checkpoint(checkpoints[-1], trainer.stage_of, recipe.digest())
-        _check_generation(parts, progress)
+        refreshes.check(progress)
         options.log(f"going on after epoch {progress.epoch} of {folder.path}")
     folder.write_recipe(recipe)
     trainer.run(progress)
@@ -84,10 +83,12 @@ def train(recipe: Recipe, options: TrainOptions) -> RunFolder:
 class _Trainer:
     """The loop over the epochs of all stages."""
 
-    def __init__(self, parts: RunParts, folder: RunFolder, options: TrainOptions) -> None:
+    def __init__(
+        self, parts: RunParts, folder: RunFolder, options: TrainOptions, refreshes: Refreshes
+    ) -> None:
         self.parts, self.folder, self.options = parts, folder, options
+        self.refreshes = refreshes
         self.stage = first_stage(parts)
-        self.refreshes = refresh_policy(parts.recipe)
 
     def stage_of(self, epoch: int) -> Stage:
         """Return the stage of an epoch; the second one begins with what the first has learnt."""
@@ -101,11 +102,11 @@ class _Trainer:
         rows = list(progress.rows)
         generation = progress.generation
         if progress.epoch >= 0:
-            generation = self._after_epoch(progress, rows)
+            generation = self._next_generation(progress, rows)
         for epoch in range(progress.epoch + 1, self.parts.recipe.num_epochs):
             rows.append(self._epoch(self.stage_of(epoch), epoch, generation))
             progress = self._checkpoint(epoch, generation, rows)
-            generation = self._after_epoch(progress, rows)
+            generation = self._next_generation(progress, rows)
         self.stage.finish()
         if self.stage.average is not None:
             self.folder.write_weights(self.parts.built.module)
@@ -162,64 +163,11 @@ class _Trainer:
         self.folder.write_metrics(rows)
         return progress
 
-    def _after_epoch(self, progress: Progress, rows: list[Row]) -> int:
-        """Refresh if the policy wants it; return the generation of the next epoch."""
-        if self.stage.number > 1:
-            rows[-1] = {**rows[-1], "refresh": "no: second stage"}
-            return progress.generation
-        decision = self.refreshes.after(progress.epoch)
-        if not decision.wanted:
-            rows[-1] = {**rows[-1], "refresh": f"no: {decision.reason}"}
-            return progress.generation
-        path = self.folder.checkpoint_path(progress.epoch)
-        show = self.options.progress("new maps")
-        report = refresh_from_checkpoint(
-            self.parts, path, progress.epoch, progress=show, stop=self.options.stop
-        )
-        rows[-1] = {**rows[-1], "refresh": "yes", "seconds_refresh": report.seconds}
-        generation = report.generation
-        self.options.log(
-            f"new maps: generation {generation.number} in {report.seconds:.1f} s, "
-            f"{report.num_flat} flat ({decision.reason})"
-        )
-        return generation.number
-
-
-def _first_generation(parts: RunParts, log: Log) -> int:
-    """Return the newest generation of a cache that was there before the run, 0 for none."""
-    try:
-        generation = SaliencyStore.open(parts.cache).latest()
-    except CacheNotFoundError:
-        return NO_GENERATION
-    made = generation.provenance
-    log(f"beginning with generation {generation.number} of {parts.cache}, from {made.network}")
-    if made.weights == "random":
-        log("warning: those maps are from a network with random weights")
-    return generation.number
-
-
-def _check_maps(parts: RunParts, generation: int) -> None:
-    method, recipe = parts.method, parts.recipe
-    if method is None or not method.needs_maps or generation != NO_GENERATION:
-        return
-    if not recipe.refresh.interval:
-        raise RecipeError(
-            f"augment.method = {recipe.augment.name!r} takes its places from saliency maps, but "
-            f"there are none at {parts.cache} and refresh.interval = 0 makes none: name a cache "
-            "with --cache, or set refresh.interval, or another augment.saliency"
-        )
-
-
-def _check_generation(parts: RunParts, progress: Progress) -> None:
-    if progress.generation == NO_GENERATION:
-        return
-    digest = SaliencyStore.open(parts.cache).generation(progress.generation).digest
-    if digest != progress.generation_digest:
-        raise CacheMismatchError(
-            f"generation {progress.generation} of {parts.cache} has digest {digest[:12]}, the "
-            f"checkpoint was trained with {progress.generation_digest[:12]}: name the cache of "
-            "this run with --cache, or begin anew with another --run"
-        )
+    def _next_generation(self, progress: Progress, rows: list[Row]) -> int:
+        """Return the generation of the next epoch; the last row gets what the refresh tells."""
+        following = self.refreshes.after(progress, self.stage)
+        rows[-1] = {**rows[-1], **following.told}
+        return following.generation
 
 
 def _describe(row: Row) -> str:
