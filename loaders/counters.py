@@ -4,6 +4,7 @@ Legend: B samples of a batch, N samples of the data set, G groups of classes, E 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,12 @@ class EpochReport:
         return ", ".join(parts)
 
 
+SUMS = (
+    "events_E", "unguided", "saliency", "guided", "samples_G", "share_G", "seconds", "waited",
+)  # fmt: skip
+"""Fields of the counters that grow, and that a checkpoint in the middle of an epoch keeps."""
+
+
 class EpochCounters:
     """Sums over the batches of one epoch.
 
@@ -104,6 +111,16 @@ class EpochCounters:
         self._seconds += seconds
         self._waited += waited
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums so far as plain numbers, for a process that goes on with the epoch."""
+        return {name: _plain(getattr(self, f"_{name}")) for name in SUMS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the sums that `state_dict` returned, or from several added up."""
+        for name in SUMS:
+            mine, value = getattr(self, f"_{name}"), state[name]
+            setattr(self, f"_{name}", np.array(value, mine.dtype) if _is_array(mine) else value)
+
     def report(self) -> EpochReport:
         """Return the sums so far."""
         samples = int(self._samples_G.sum())
@@ -124,3 +141,11 @@ class EpochCounters:
     def _group_shares(self) -> list[float | None]:
         pairs: NDArray[np.float64] = np.stack((self._share_G, self._samples_G), axis=1)
         return [share / num if num else None for share, num in pairs.tolist()]
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, np.ndarray)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  # a number, or an array of them
+    return value.tolist() if _is_array(value) else value

@@ -106,11 +106,17 @@ class ScaeLoader:
             **self._settings(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def counted(self) -> dict[str, Any]:
+        """Return what this process has counted of the epoch so far, as plain numbers."""
+        return self._counters.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any], counted: dict[str, Any] | None = None) -> None:
         """Go on where `state_dict` was called; the next iteration delivers the epoch's rest.
 
         Args:
             state: From a loader of the same data, sampler, seed and global batch.
+            counted: From `counted` at the same place, for a report on the whole epoch; None
+                reports on the rest.
 
         Raises:
             StateError: If the state is of another loader, naming both values.
@@ -132,6 +138,9 @@ class ScaeLoader:
             )
         self.dataset.set_epoch(epoch, generation)
         self._go_to(int(state["position"]))
+        self._counters = EpochCounters(self.dataset.data, epoch, generation)
+        if counted is not None:
+            self._counters.load_state_dict(counted)
         self._loaded = True
 
     def report(self) -> EpochReport:
@@ -150,8 +159,10 @@ class ScaeLoader:
         batches = iter(self._loader)  # has taken the sampler's place: the next one begins anew
         self._go_to(0)
         self._position = int(self.batches.bounds[step])
+        if not self._loaded:
+            self._counters = EpochCounters(self.dataset.data, *self.dataset.now)
         self._loaded = False
-        counters = self._counters = EpochCounters(self.dataset.data, *self.dataset.now)
+        counters = self._counters
         while True:
             begun = time.perf_counter()
             batch = next(batches, None)

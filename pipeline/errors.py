@@ -57,6 +57,18 @@ class TrainingError(ScaeError, RuntimeError):
     """Raised when training can't go on."""
 
 
+class OtherRankFailed(TrainingError):  # noqa: N818  # a statement about another process
+    """Raised on a rank that is well when another one has failed, with that one's message."""
+
+
+class FolderInUse(ScaeError, RuntimeError):  # noqa: N818  # a statement about a folder
+    """Raised when another process works in a folder."""
+
+
+class CantLock(ScaeError, RuntimeError):  # noqa: N818  # a statement about a file system
+    """Raised when a folder can't be kept from other processes."""
+
+
 class BenchError(ScaeError, ValueError):
     """Raised when a benchmark can't be run as asked, or its contenders disagree."""
 

@@ -4,7 +4,6 @@ Legend: B samples of a batch, S side of the network's input.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders.batches import Batch
-from loaders.counters import EpochReport
 from loaders.methods.keep_augment import KeepAugment
-from pipeline.errors import Stopped, TrainingError
+from pipeline.training.epoch_sums import EpochSums
 from pipeline.training.keep_salient import keep_salient
-from pipeline.training.run_folder import Row
+from pipeline.training.pauses import Pauses
+from pipeline.training.ranks import ALONE, Ranks
 from pipeline.training.setup import RunParts
 from pipeline.training.stage import Stage
 
@@ -24,94 +23,67 @@ NAMED = 5
 """Up to this many samples of a batch are named where its loss is not finite."""
 
 StepProgress = Callable[[int, int], None]
-"""Called with the steps done and the steps of the epoch."""
-
-
-@dataclass(slots=True)
-class EpochSums:
-    """Sums over an epoch's samples."""
-
-    samples: int = 0
-    loss: float = 0.0
-    right: float | None = 0.0
-
-    def add(self, num: int, loss: float, right: float | None) -> None:
-        """Count one batch of `num`; `loss` is its mean, `right` its number of hits, if known."""
-        self.samples += num
-        self.loss += loss * num
-        self.right = None if self.right is None or right is None else self.right + right
-
-    def as_row(self, seen: EpochReport) -> Row:
-        """Return the columns of metrics.csv that an epoch's loop and its loader know."""
-        num = max(1, self.samples)
-        by_group = seen.erased_pixels_by_group
-        return {
-            "train_loss": self.loss / num,
-            "train_top1": None if self.right is None else self.right / num,
-            "erased": seen.erased / num,
-            "mixed": seen.mixed / num,
-            "unguided": seen.unguided / max(1, seen.erased),
-            "centre_saliency": seen.saliency,
-            "erased_pixels": seen.erased_pixels,
-            **{f"erased_pixels_{group}": share for group, share in by_group.items()},
-            "images_per_second": self.samples / seen.seconds if seen.seconds else 0.0,
-            "seconds_train": seen.seconds,
-            "seconds_wait": seen.seconds_wait,
-        }
+"""Called with the batches done and the batches of the epoch."""
 
 
 def train_epoch(
-    parts: RunParts, stage: Stage, epoch: int, progress: StepProgress, stop: Callable[[], bool]
-) -> Row:
-    """Train on every batch of one epoch; stage and loader must be set to that epoch.
+    parts: RunParts,
+    stage: Stage,
+    epoch: int,
+    sums: EpochSums,
+    pauses: Pauses,
+    progress: StepProgress,
+) -> None:
+    """Train on the batches of one epoch that are left; stage and loader must be set to it.
 
     Args:
         parts: The run's parts.
         stage: Whom to train and how; network and optimiser are changed.
         epoch: 0-based epoch.
-        progress: Called after each step.
-        stop: Asked before each step whether to stop.
-
-    Returns:
-        The columns of metrics.csv that come from training.
+        sums: What this rank has summed of the epoch before; grows.
+        pauses: Asked at every step whether to go on.
+        progress: Called after each batch.
 
     Raises:
-        Stopped: If `stop` said so.
+        Stopped: If `pauses` said so.
         TrainingError: If the loss is not finite.
     """
-    sums = EpochSums()
-    num_batches = len(stage.loader)
-    shares = batch_shares(stage.loader.batches.bounds, parts.recipe.train.accumulate)
-    for step, batch in enumerate(stage.loader):
-        if stop():
-            raise Stopped(
-                f"stopped in epoch {epoch}: go on from the last checkpoint with the same command "
-                "and --resume"
-            )
-        loss, right = _forward(parts, stage, batch, epoch)
-        if not torch.isfinite(loss):
-            raise TrainingError(_not_finite(parts, batch, epoch, step))
-        if step % parts.recipe.train.accumulate == 0:
-            stage.optimizer.zero_grad(set_to_none=True)
-        (loss * shares[step]).backward()  # type: ignore[no-untyped-call]
-        if (step + 1) % parts.recipe.train.accumulate == 0 or step + 1 == num_batches:
-            stage.update()
+    batches, accumulate = stage.loader.batches, parts.recipe.train.accumulate
+    num_batches = len(batches)
+    shares = batch_shares(batches.bounds, accumulate, parts.ranks)
+    problem: str | None = None
+    for number, batch in enumerate(stage.loader, batches.start_step):
+        done = number + 1
+        at_step = done % accumulate == 0 or done == num_batches
+        with stage.gradients(shared=at_step):
+            loss, right = _forward(parts, stage, batch, epoch)
+            if problem is None and not torch.isfinite(loss):
+                problem = _not_finite(parts, batch, epoch, number)
+            (loss * shares[number]).backward()  # type: ignore[no-untyped-call]
         sums.add(len(batch.indices), float(loss.detach()), right)
-        progress(step + 1, num_batches)
-    return sums.as_row(stage.loader.report())
+        progress(done, num_batches)
+        if at_step:
+            pauses.before_update(problem)
+            stage.update()
+            pauses.after_update(f"in epoch {epoch} after batch {done} of {num_batches}")
 
 
-def batch_shares(bounds: NDArray[np.int64], accumulate: int) -> list[float]:
-    """Return the share that each batch has in the samples of its step, 1.0 for a batch alone.
+def batch_shares(bounds: NDArray[np.int64], accumulate: int, ranks: Ranks = ALONE) -> list[float]:
+    """Return what to multiply each batch's mean loss by, so that a step follows its samples' mean.
+
+    That is the share of this rank's part of a batch in the samples of its step, times the number of
+    ranks, whose gradients are averaged; 1.0 for a batch alone.
 
     Args:
-        bounds: Where each batch of an epoch begins, and where the last one ends.
+        bounds: Where each batch of an epoch begins, over all ranks, and where the last one ends.
         accumulate: Batches a step; the epoch's last step takes those that are left.
+        ranks: This process's place among those that share each batch.
     """
     sizes = np.diff(bounds)
     starts = np.arange(0, len(sizes), accumulate)
     totals = np.repeat(np.add.reduceat(sizes, starts), np.diff([*starts, len(sizes)]))
-    shares: list[float] = (sizes / totals).tolist()
+    mine = (sizes - ranks.rank + ranks.size - 1) // ranks.size
+    shares: list[float] = (mine * ranks.size / totals).tolist()
     return shares
 
 

@@ -1,9 +1,11 @@
 """Accuracy of a run's network on its test images, and of any network on any."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,24 +17,42 @@ from pipeline.training.setup import RunParts
 from pipeline.training.tested_network import TestedNetwork
 
 
-def evaluate_run(parts: RunParts) -> tuple[Evaluation, dict[str, float | None]] | None:
-    """Measure the network as it is.
+def evaluate_run(
+    parts: RunParts, *, stop: Callable[[], bool] = lambda: False
+) -> tuple[Evaluation, dict[str, float | None]] | None:
+    """Measure the network as it is, each rank on its share of the images.
+
+    Args:
+        parts: The run's parts.
+        stop: Asked between batches whether to stop.
 
     Returns:
         The evaluation, and the mean accuracy of many, medium and few classes (None for a group
-        without classes); None for a run without test images.
+        without classes); None for a run without test images, and on all ranks but the first.
+
+    Raises:
+        Stopped: If `stop` said so on any rank.
     """
-    if parts.test_data is None:
+    data, ranks = parts.test_data, parts.ranks
+    if data is None:
         return None
-    logits_NK = predict(
-        parts.built.module,
-        parts.built,
-        parts.test_data,
-        size=parts.size,
-        device=parts.device,
-        bf16=parts.bf16,
+    share_NK = ranks.together(
+        lambda: predict(
+            parts.built.module,
+            parts.built,
+            data,
+            size=parts.size,
+            device=parts.device,
+            bf16=parts.bf16,
+            rows=ranks.share(len(data)),
+            stop=stop,
+        )
     )
-    return score_run(parts, logits_NK * parts.recipe.loss.logit_scale, parts.test_data.labels)
+    shares = ranks.gathered(share_NK)
+    if not shares:
+        return None
+    logits_NK = torch.cat(shares)
+    return score_run(parts, logits_NK * parts.recipe.loss.logit_scale, data.labels)
 
 
 def score_run(

@@ -11,7 +11,7 @@ def first_stage(parts: RunParts) -> Stage:
     """Return the training of all weights by the recipe's loss, on the erasing loader's batches."""
     recipe = parts.recipe
     objective = build_objective(recipe.loss, parts.train_data.class_counts, recipe.train.epochs)
-    return Stage(
+    stage = Stage(
         number=1,
         epochs=range(recipe.train.epochs),
         network=parts.built.module,
@@ -22,3 +22,4 @@ def first_stage(parts: RunParts) -> Stage:
         lam=parts.guidance,
         average=weight_average(parts.built.module, recipe.train.ema),
     )
+    return stage.over(parts.ranks, parts.size)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import SweepError
+from pipeline.errors import CantLock, FolderInUse
 
 
 @contextmanager
@@ -15,30 +15,32 @@ def folder_lock(path: Path) -> Iterator[None]:
     """Hold a lock on a file; it stays there, with the process and the machine that held it last.
 
     A file that merely exists would outlive a killed process and have to be removed by hand; this
-    lock (flock) ends with the process, however that ends.
+    lock ends with the process, however that ends. It is POSIX's and not flock's, which would also
+    be held by the loader's workers until they notice that the process is gone.
 
     Args:
         path: The file; made if it is not there.
 
     Raises:
-        SweepError: If another process holds it, or the file can't be opened or locked.
+        FolderInUse: If another process holds it.
+        CantLock: If the file can't be opened, or the file system has no locks.
     """
     try:
         opened = path.open("a+")
     except OSError as error:
-        raise SweepError(f"can't open {path}: {error.strerror}") from error
+        raise CantLock(f"can't open {path}: {error.strerror}") from error
     with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise SweepError(
+            raise FolderInUse(
                 f"{holder} works in {path.parent} already: wait for it, stop it, or name another "
-                "--runs"
+                "folder"
             ) from error
         except OSError as error:
-            raise SweepError(f"can't lock {path}: {error.strerror}; use a local folder") from error
+            raise CantLock(f"can't lock {path}: {error.strerror}") from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

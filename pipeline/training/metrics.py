@@ -3,6 +3,7 @@
 Legend: N images, K classes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from loaders.decode import read_resized
 from loaders.image_data import ImageData
+from pipeline.errors import Stopped
 from pipeline.saliency.networks import BuiltNetwork
 
 NUM_BINS = 15
@@ -55,6 +57,8 @@ def predict(
     device: torch.device,
     bf16: bool,
     batch_size: int = 256,
+    rows: range | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Tensor:
     """Return the (N, K) float32 logits, on the CPU, of whole images squashed to size x size.
 
@@ -66,20 +70,29 @@ def predict(
         device: Where to run.
         bf16: Whether to run under bfloat16 autocast.
         batch_size: Images a forward pass.
+        rows: Which images, one after another; None for all.
+        stop: Asked before each forward pass whether to stop.
+
+    Raises:
+        Stopped: If `stop` said so.
     """
+    rows = range(len(data)) if rows is None else rows
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     parts = []
     try:
-        for start in range(0, len(data), batch_size):
-            rows = range(start, min(start + batch_size, len(data)))
-            images = read_normalised(data, rows, built, size, device)
+        for start in range(0, len(rows), batch_size):
+            if stop():
+                raise Stopped(
+                    "stopped while accuracy was measured: go on with the same command and --resume"
+                )
+            images = read_normalised(data, rows[start : start + batch_size], built, size, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 parts.append(network(images).float().cpu())
     finally:
         for module, training in modes:
             module.training = training
-    return torch.cat(parts)
+    return torch.cat(parts) if parts else torch.empty(0)
 
 
 def read_normalised(

@@ -1,14 +1,20 @@
 """New maps from a training checkpoint, by the very code of `scae refresh`."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from cache_store.store import SaliencyStore
 from loaders.methods.scae import ScaeOptions
 from pipeline.refresh.job import RefreshReport, execute
-from pipeline.refresh.plan import RefreshOptions, plan_refresh
+from pipeline.refresh.part import Part
+from pipeline.refresh.parts import execute_part, finalize
+from pipeline.refresh.plan import RefreshOptions, RefreshPlan, plan_refresh
 from pipeline.refresh.policy import RefreshPolicy
+from pipeline.refresh.progress import Progress
+from pipeline.saliency.networks import BuiltNetwork
 from pipeline.saliency.weights import weights_digest
 from pipeline.training.recipe import Recipe
 from pipeline.training.setup import RunParts, network_source
@@ -71,6 +77,9 @@ def refresh_from_checkpoint(
     plan = plan_refresh(
         parts.data_source, network, parts.cache, options, opened=parts.train_data, built=built
     )
+    showing: Progress = lambda state: progress(state.rows_done, state.rows_total)  # noqa: E731
+    if parts.ranks.size > 1:
+        return _by_ranks(parts, plan, built, showing, stop)
     executor = None
     if recipe.refresh.workers:
         from pipeline.refresh.dask_cluster import ClusterOptions
@@ -82,6 +91,36 @@ def refresh_from_checkpoint(
         executor,
         opened=parts.train_data,
         built=built,
-        progress=lambda state: progress(state.rows_done, state.rows_total),
+        progress=showing,
         stop=stop,
+    )
+
+
+def _by_ranks(
+    parts: RunParts,
+    plan: RefreshPlan,
+    built: BuiltNetwork,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> RefreshReport:
+    """Let every rank compute its part of the blocks, and the first one publish them."""
+    begun = time.perf_counter()
+    ranks = parts.ranks
+    ranks.together(
+        lambda: execute_part(
+            plan,
+            Part(ranks.rank + 1, ranks.size),
+            opened=parts.train_data,
+            built=built,
+            progress=progress,
+            stop=stop,
+        )
+    )
+    number = ranks.from_first(lambda: finalize(plan, built=built).generation.number)
+    generation = ranks.together(lambda: SaliencyStore.open(parts.cache).generation(number))
+    return RefreshReport(
+        generation=generation,
+        reused=False,
+        num_rows_found=0,
+        seconds=time.perf_counter() - begun,
     )

@@ -59,6 +59,21 @@ class RunFolder:
         """Return the path of the checkpoint after an epoch."""
         return self.checkpoints / f"epoch-{epoch:04d}.pt"
 
+    @property
+    def lock_path(self) -> Path:
+        """Path of the lock of the process that trains here."""
+        return self.path / "run.lock"
+
+    @property
+    def holds_a_run(self) -> bool:
+        """Whether a run has left a checkpoint here."""
+        return bool(self.checkpoint_paths()) or self.middle_path.is_file()
+
+    @property
+    def middle_path(self) -> Path:
+        """Path of the checkpoint in the middle of an epoch."""
+        return self.checkpoints / "middle.pt"
+
     def checkpoint_paths(self) -> list[Path]:
         """Return the checkpoints there, oldest first."""
         return sorted(self.checkpoints.glob("epoch-*.pt"))

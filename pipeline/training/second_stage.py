@@ -52,7 +52,7 @@ def second_stage(parts: RunParts) -> Stage:
     scaling = LogitScaling(head) if options.name in SCALED and isinstance(head, nn.Linear) else None
     method = _method(parts)
     begin = train.epochs
-    return Stage(
+    stage = Stage(
         number=2,
         epochs=range(begin, parts.recipe.num_epochs),
         network=network,
@@ -67,6 +67,7 @@ def second_stage(parts: RunParts) -> Stage:
             parts.cache,
             accept_stale=parts.accept_stale,
             sampler=ClassAware(parts.train_data.labels, options.samples_per_class),
+            ranks=parts.ranks,
         ),
         learning_rate=lambda epoch: half_cosine(
             options.base_lr, (epoch - begin) / options.num_epochs
@@ -75,6 +76,7 @@ def second_stage(parts: RunParts) -> Stage:
         scaling=scaling,
         batchnorm_moves=options.shifted_bn,
     )
+    return stage.over(parts.ranks, parts.size)
 
 
 def half_cosine(lr: float, done: float) -> float:

@@ -18,6 +18,7 @@ from loaders.methods.scae import Scae
 from loaders.policy import ScaePolicy
 from loaders.sample_orders import SampleOrder
 from loaders.scae_loader import ScaeLoader
+from pipeline.errors import RecipeError
 from pipeline.refresh.plan import resolve_device
 from pipeline.refresh.sources import DataSource, NetworkSource
 from pipeline.saliency.networks import BuiltNetwork
@@ -26,6 +27,7 @@ from pipeline.training.combinations import check_data
 from pipeline.training.decay_groups import decay_groups
 from pipeline.training.head import prepare_head
 from pipeline.training.input_transform import SMALL_SIDE, input_transform
+from pipeline.training.ranks import ALONE, Ranks
 from pipeline.training.recipe import Recipe
 
 MAX_MEMORY_BYTES = 4 * 2**30
@@ -62,6 +64,8 @@ class RunParts:
     """Path or URL of the cache."""
     accept_stale: bool
     """Whether maps of images that have changed since are used."""
+    ranks: Ranks = ALONE
+    """This process's place among those that train together."""
 
     @property
     def policy(self) -> ScaePolicy | None:
@@ -73,13 +77,16 @@ class RunParts:
         return 0.0 if self.method is None else self.method.guidance(epoch)
 
 
-def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False) -> RunParts:
+def build_parts(
+    recipe: Recipe, cache: str | Path, *, accept_stale: bool = False, ranks: Ranks = ALONE
+) -> RunParts:
     """Open the data and build the network, optimiser and loader of a run.
 
     Args:
         recipe: The recipe.
         cache: Path or URL of the cache.
         accept_stale: Use the maps of images that have changed since.
+        ranks: This process's place among those that train together.
 
     Raises:
         DataError: If the data can't be opened.
@@ -121,13 +128,14 @@ def build_parts(recipe: Recipe, cache: str | Path, *, accept_stale: bool = False
         ),
         method=method,
         loader=run_loader(
-            recipe, train_data, built, method, size, cache, accept_stale=accept_stale
+            recipe, train_data, built, method, size, cache, accept_stale=accept_stale, ranks=ranks
         ),
         size=size,
         device=device,
         bf16=choose_precision(precision, device.type).name == "bf16",
         cache=str(cache),
         accept_stale=accept_stale,
+        ranks=ranks,
     )
 
 
@@ -188,6 +196,7 @@ def run_loader(
     *,
     accept_stale: bool = False,
     sampler: SampleOrder | Literal["shuffle"] = "shuffle",
+    ranks: Ranks = ALONE,
 ) -> ScaeLoader:
     """Return the loader of training batches as a recipe wants them.
 
@@ -200,19 +209,32 @@ def run_loader(
         cache: Path or URL of the cache.
         accept_stale: Use the maps of images that have changed since.
         sampler: Which samples an epoch delivers, in what order.
+        ranks: Each gets its part of every batch.
+
+    Raises:
+        RecipeError: If a batch can't be divided among the ranks.
     """
+    batch_size, rest = divmod(recipe.train.batch_size, ranks.size)
+    if rest:
+        raise RecipeError(
+            f"train.batch_size must be a multiple of the number of ranks, {ranks.size}, got "
+            f"{recipe.train.batch_size}: it counts the images of all ranks"
+        )
     workers = recipe.train.workers
     if workers is None:
-        workers = 0 if isinstance(data, ArrayData) else os.cpu_count() or 1
+        cores = (os.cpu_count() or 1) // ranks.on_machine
+        workers = 0 if isinstance(data, ArrayData) else max(1, cores)
     return build_loader(
         data,
         input_transform(recipe.data, built, size),
         cache=cache,
         policy=method,
-        batch_size=recipe.train.batch_size,
+        batch_size=batch_size,
         num_workers=workers,
         seed=recipe.seed,
         generation=NO_GENERATION,
         sampler=sampler,
         accept_stale=accept_stale,
+        rank=ranks.rank,
+        world_size=ranks.size,
     )

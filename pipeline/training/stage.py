@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 from torch.optim.swa_utils import AveragedModel
 
 from loaders.scae_loader import ScaeLoader
 from pipeline.training.logit_scaling import LogitScaling
 from pipeline.training.losses.objective import Objective
+from pipeline.training.ranks import Ranks
 from pipeline.training.weight_average import averaged, take_average
 
 
@@ -38,14 +40,36 @@ class Stage:
     """Learnable factors of the logits, folded into the network wherever it leaves the stage."""
     batchnorm_moves: bool = True
     """Whether BatchNorm uses and tracks the statistics of the stage's batches."""
+    parallel: DistributedDataParallel | None = None
+    """Network and factors, so wrapped that gradients are means over the ranks; None for one."""
     average: AveragedModel | None = None
     """Moving average of the network's weights, which is evaluated and is the stage's result; never
     together with `scaling`."""
 
     def logits(self, images: Tensor) -> Tensor:
         """Return (B, K) logits of (B, 3, S, S) images, to be trained by."""
-        logits_BK: Tensor = self.network(images)
+        logits_BK: Tensor
+        if self.parallel is not None:
+            logits_BK = self.parallel(images)
+            return logits_BK
+        logits_BK = self.network(images)
         return logits_BK if self.scaling is None else self.scaling(logits_BK)
+
+    def over(self, ranks: Ranks, side: int) -> "Stage":
+        """Return the stage so that all ranks train it together, on images of side x side pixels."""
+        scaling = [] if self.scaling is None else [self.scaling]
+        return replace(self, parallel=ranks.parallel(nn.Sequential(self.network, *scaling), side))
+
+    def gradients(self, *, shared: bool) -> AbstractContextManager[None]:
+        """Return a context for forward and backward passes.
+
+        Args:
+            shared: Whether gradients become means over all ranks; else they stay here, to be added
+                to those of a later pass.
+        """
+        if shared or self.parallel is None:
+            return nullcontext()
+        return self.parallel.no_sync()
 
     def begin_epoch(self, epoch: int) -> float:
         """Set modes and rates of a 0-based epoch; return the learning rate."""
@@ -60,8 +84,9 @@ class Stage:
         return rate
 
     def update(self) -> None:
-        """Step the optimiser along the gradients there, and the average after it."""
+        """Step the optimiser along the gradients there, and the average after it; drop them."""
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.network)
 

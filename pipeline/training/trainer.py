@@ -2,18 +2,29 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from cache_store.store import SaliencyStore
 from loaders.batches import NO_GENERATION
-from pipeline.errors import RecipeError
-from pipeline.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from pipeline.errors import CantLock, RecipeError, Stopped
+from pipeline.refresh.plan import resolve_device
+from pipeline.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from pipeline.training.epoch import train_epoch
+from pipeline.training.epoch_sums import EpochSums, epoch_row, seen_so_far, taken_up
 from pipeline.training.evaluation import evaluate_run
 from pipeline.training.first_stage import first_stage
+from pipeline.training.folder_lock import folder_lock
+from pipeline.training.pauses import Pauses
+from pipeline.training.ranks import ALONE, Ranks, joined_ranks
 from pipeline.training.recipe import Recipe
 from pipeline.training.refreshes import Progressing, Refreshes
 from pipeline.training.run_folder import Row, RunFolder
@@ -35,6 +46,8 @@ class TrainOptions:
     """Cache to read and write, None for one in the run folder."""
     resume: bool = False
     """Go on from the newest checkpoint in the run folder, if there is one."""
+    checkpoint_seconds: float = 900.0
+    """Time between two checkpoints in the middle of an epoch; 0 for none but when stopping."""
     accept_stale: bool = False
     """Use the maps of images that have changed since; a warning says how many."""
     log: Log = print
@@ -45,49 +58,92 @@ class TrainOptions:
     """Asked between steps whether to stop."""
 
 
+RANK_SEEDS = 1 << 32
+"""Distance of the seeds of torch's generators from rank to rank: beyond any run's own seed."""
+
+
 def train(recipe: Recipe, options: TrainOptions) -> RunFolder:
     """Run a recipe to its end, or go on with an unfinished run.
+
+    Where torchrun has started several processes, each calls this, and they train one network
+    together: on the batches of one process, of which each takes its part.
 
     Returns:
         The run folder with recipe, metrics, summary, report, checkpoints and maps.
 
     Raises:
         RecipeError: If the folder holds another run, or this one and `resume` is False.
-        Stopped: If `options.stop` said so; the last checkpoint stays.
+        FolderInUse: If another process trains there.
+        Stopped: If `options.stop` said so; there is a checkpoint of this very step.
+        TrainingError: If the loss is not finite, or ranks can't be joined or are lost.
     """
+    with joined_ranks(resolve_device(recipe.train.device)) as ranks:
+        return _train(recipe, options if ranks.leads else _quiet(options), ranks)
+
+
+def _train(recipe: Recipe, options: TrainOptions, ranks: Ranks) -> RunFolder:
     folder = RunFolder(options.run)
-    checkpoints = folder.checkpoint_paths()
-    if checkpoints and not options.resume:
+    with ExitStack() as held:
+        newest = ranks.from_first(lambda: _taken(folder, options, held))
+        torch.manual_seed(recipe.seed)
+        cache = options.cache or folder.cache
+        parts = ranks.together(
+            lambda: build_parts(recipe, cache, accept_stale=options.accept_stale, ranks=ranks)
+        )
+        refreshes = Refreshes(
+            parts, folder, log=options.log, progress=options.progress, stop=options.stop
+        )
+        first = ranks.from_first(refreshes.first_generation)
+        progress = Progress(epoch=-1, generation=first)
+        trainer = _Trainer(parts, folder, options, refreshes)
+        # Dropout must not be the same for the samples of every rank.
+        torch.manual_seed(recipe.seed + RANK_SEEDS * ranks.rank)
+        if newest is not None:
+            progress = load_checkpoint(newest, trainer.stage_of, recipe.digest(), ranks)
+            ranks.together(lambda: refreshes.check(progress))
+            options.log(f"going on {_where(progress)} of {folder.path}")
+        if ranks.leads:
+            folder.write_recipe(recipe)
+        trainer.run(progress)
+    return folder
+
+
+def _taken(folder: RunFolder, options: TrainOptions, held: ExitStack) -> Path | None:
+    """Take the folder for this run; return the checkpoint to go on from, None for a new run."""
+    if folder.holds_a_run and not options.resume:
         raise RecipeError(
             f"run folder {folder.path} holds a run already: go on with it by --resume, or name "
             "another --run"
         )
     folder.make()
-    torch.manual_seed(recipe.seed)
-    cache = options.cache or folder.cache
-    parts = build_parts(recipe, cache, accept_stale=options.accept_stale)
-    refreshes = Refreshes(
-        parts, folder, log=options.log, progress=options.progress, stop=options.stop
-    )
-    progress = Progress(epoch=-1, generation=refreshes.first_generation())
-    trainer = _Trainer(parts, folder, options, refreshes)
-    if checkpoints:
-        progress = load_checkpoint(checkpoints[-1], trainer.stage_of, recipe.digest())
-        refreshes.check(progress)
-        options.log(f"going on after epoch {progress.epoch} of {folder.path}")
-    folder.write_recipe(recipe)
-    trainer.run(progress)
-    return folder
+    try:
+        held.enter_context(folder_lock(folder.lock_path))
+    except CantLock as error:  # some network file systems have no locks
+        options.log(f"warning: {error}; see to it that no other process trains there")
+    return newest_checkpoint(folder)
+
+
+def _quiet(options: TrainOptions) -> TrainOptions:
+    """Return the options of a rank that does not talk to the user."""
+    silent = TrainOptions(run=options.run)
+    return replace(options, log=lambda _line: None, progress=silent.progress)
+
+
+def _where(progress: Progress) -> str:
+    if progress.loader is None:
+        return f"after epoch {progress.epoch}"
+    return f"in epoch {progress.under_way} after {progress.loader['position']} images"
 
 
 class _Trainer:
-    """The loop over the epochs of all stages."""
+    """The loop over the epochs of all stages, on each rank."""
 
     def __init__(
         self, parts: RunParts, folder: RunFolder, options: TrainOptions, refreshes: Refreshes
     ) -> None:
         self.parts, self.folder, self.options = parts, folder, options
         self.refreshes = refreshes
+        self.ranks = parts.ranks
         self.stage = first_stage(parts)
 
     def stage_of(self, epoch: int) -> Stage:
@@ -100,25 +156,37 @@ class _Trainer:
     def run(self, progress: Progress) -> None:
         """Train the epochs that are left and write summary and report."""
         rows = list(progress.rows)
-        generation = progress.generation
-        if progress.epoch >= 0:
+        generation, begun = progress.generation, None
+        if progress.loader is not None:
+            begun = progress
+        elif progress.epoch >= 0:
             generation = self._next_generation(progress, rows)
         for epoch in range(progress.epoch + 1, self.parts.recipe.num_epochs):
-            rows.append(self._epoch(self.stage_of(epoch), epoch, generation))
+            rows.append(self._epoch(epoch, generation, rows, begun))
+            begun = None
             progress = self._checkpoint(epoch, generation, rows)
             generation = self._next_generation(progress, rows)
         self.stage.finish()
-        if self.stage.average is not None:
-            self.folder.write_weights(self.parts.built.module)
-        finish(self.parts, self.folder, rows, self.options.log)
+        if self.ranks.leads:
+            if self.stage.average is not None:
+                self.folder.write_weights(self.parts.built.module)
+            finish(replace(self.parts, ranks=ALONE), self.folder, rows, self.options.log)
 
-    def _epoch(self, stage: Stage, epoch: int, generation: int) -> Row:
-        parts = self.parts
+    def _epoch(self, epoch: int, generation: int, rows: list[Row], begun: Progress | None) -> Row:
+        """Train and measure an epoch, or what is left of the one that had begun."""
+        parts, stage = self.parts, self.stage_of(epoch)
         lr = stage.begin_epoch(epoch)
+        sums = EpochSums()
+        if begun is not None and begun.loader is not None:
+            sums = taken_up(stage.loader, begun.loader, begun.seen)
         stage.loader.set_epoch(epoch, generation)
         label = f"epoch {epoch} of 0..{parts.recipe.num_epochs - 1}"
-        show, stop = self.options.progress(label), self.options.stop
-        trained = train_epoch(parts, stage, epoch, show, stop)
+
+        def save() -> None:
+            self._checkpoint(epoch - 1, generation, rows, sums)
+
+        pauses = Pauses(self.ranks, self.options.stop, self.options.checkpoint_seconds, save)
+        train_epoch(parts, stage, epoch, sums, pauses, self.options.progress(label))
         row: Row = {
             "epoch": epoch,
             "stage": stage.number,
@@ -127,16 +195,25 @@ class _Trainer:
             "generation": generation,
             "seconds_refresh": 0.0,
             "refresh": "",
-            **trained,
-            **self._evaluate(),
+            **epoch_row(sums, stage.loader, self.ranks),
+            **self._evaluate(save),
         }
-        self.options.log(f"{label}  {_describe(row)}")
+        if self.ranks.leads:
+            self.options.log(f"{label}  {_describe(row)}")
         return row
 
-    def _evaluate(self) -> Row:
+    def _evaluate(self, save: Callable[[], None]) -> Row:
+        """Measure the network; if stopped meanwhile, `save` before."""
         begun = time.perf_counter()
-        with self.stage.deployed():
-            evaluated = evaluate_run(self.parts)
+        self.ranks.share_buffers(self.stage.network)
+        if self.stage.average is not None:
+            self.ranks.share_buffers(self.stage.average)
+        try:
+            with self.stage.deployed():
+                evaluated = evaluate_run(self.parts, stop=self.options.stop)
+        except Stopped:
+            save()
+            raise
         if evaluated is None:
             return {"seconds_evaluate": 0.0}
         result, groups = evaluated
@@ -150,22 +227,50 @@ class _Trainer:
             "seconds_evaluate": time.perf_counter() - begun,
         }
 
-    def _checkpoint(self, epoch: int, generation: int, rows: list[Row]) -> Progress:
-        parts = self.parts
+    def _checkpoint(
+        self, epoch: int, generation: int, rows: list[Row], middle: EpochSums | None = None
+    ) -> Progress:
+        """Write the checkpoint after an epoch, or in the middle of the one that follows it.
+
+        Args:
+            epoch: 0-based epoch that is done.
+            generation: Generation that it was drawn from, or the following one is.
+            rows: metrics.csv up to this epoch.
+            middle: Sums of the following epoch, if it has begun.
+        """
+        parts, loader = self.parts, self.stage.loader
         digest = ""
         if generation != NO_GENERATION:
             digest = SaliencyStore.open(parts.cache).generation(generation).digest
         progress = Progress(
-            epoch=epoch, generation=generation, generation_digest=digest, rows=tuple(rows)
+            epoch=epoch,
+            generation=generation,
+            generation_digest=digest,
+            rows=tuple(rows),
+            loader=None if middle is None else loader.state_dict(),
+            seen=None if middle is None else seen_so_far(middle, loader),
         )
-        keep = parts.recipe.train.keep_checkpoints
-        save_checkpoint(self.folder, self.stage, progress, parts.recipe.digest(), keep)
-        self.folder.write_metrics(rows)
+        save_checkpoint(
+            self.folder,
+            self.stage,
+            progress,
+            parts.recipe.digest(),
+            keep=parts.recipe.train.keep_checkpoints,
+            ranks=self.ranks,
+        )
+        if middle is None and self.ranks.leads:
+            self.folder.write_metrics(rows)
         return progress
 
     def _next_generation(self, progress: Progress, rows: list[Row]) -> int:
         """Return the generation of the next epoch; the last row gets what the refresh tells."""
-        following = self.refreshes.after(progress, self.stage)
+        try:
+            following = self.refreshes.after(progress, self.stage)
+        except Stopped as stopped:
+            raise Stopped(
+                f"stopped after epoch {progress.epoch} while new maps were made: go on with the "
+                "same command and --resume"
+            ) from stopped
         rows[-1] = {**rows[-1], **following.told}
         return following.generation
 

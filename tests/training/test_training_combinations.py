@@ -10,8 +10,11 @@ import pytest
 from loaders.batches import NO_GENERATION
 from pipeline.errors import NetworkError, RecipeError
 from pipeline.training.epoch import train_epoch
+from pipeline.training.epoch_sums import EpochSums
 from pipeline.training.first_stage import first_stage
 from pipeline.training.losses.options import LossName
+from pipeline.training.pauses import Pauses
+from pipeline.training.ranks import ALONE
 from pipeline.training.recipe_file import load_recipe
 from pipeline.training.second_stage import second_stage
 from pipeline.training.second_stage_options import SecondStageName
@@ -140,7 +143,9 @@ def test_every_loss_goes_with_every_second_stage_and_with_erasing_or_none(
             epoch = stage.epochs.start
             stage.begin_epoch(epoch)
             stage.loader.set_epoch(epoch, NO_GENERATION)
-            row = train_epoch(parts, stage, epoch, lambda _done, _total: None, lambda: False)
-            assert np.isfinite(row["train_loss"])
+            sums = EpochSums()
+            pauses = Pauses(ALONE, lambda: False, 0.0, lambda: None)
+            train_epoch(parts, stage, epoch, sums, pauses, lambda _done, _total: None)
+            assert np.isfinite(sums.loss)
         if name == "tau-norm":
             assert len(apply_tau_norm(parts, lambda _line: None)["curve"]) == 21

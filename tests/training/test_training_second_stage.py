@@ -16,6 +16,7 @@ from pipeline.saliency.networks import build_network
 from pipeline.training.class_aware import ClassAware
 from pipeline.training.logit_scaling import LogitScaling
 from pipeline.training.recipe_file import load_recipe
+from pipeline.training.run_folder import RunFolder
 from pipeline.training.second_stage import half_cosine, second_stage
 from pipeline.training.setup import build_parts
 from pipeline.training.trainer import TrainOptions, train
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.training.recipe import Recipe
-    from pipeline.training.run_folder import RunFolder
 
     MakeRecipe = Callable[..., Recipe]
 
@@ -170,11 +170,13 @@ def test_stopped_inside_a_second_stage_and_resumed_equals_undisturbed_to_the_bit
     recipe = tiny_recipe("train.epochs=2", "refresh.interval=1", "second_stage.epochs=2",
                          f"second_stage.name={name}")  # fmt: skip
     whole = _run(recipe, tmp_path / "whole")
-    # 3 steps an epoch of 40 images; stop in the second epoch of the second stage.
-    steps = iter(range(1000))
-    stops = {"stop": lambda: next(steps) == 3 * 3 + 3}
-    with pytest.raises(Stopped, match="epoch 3"):
-        _run(recipe, tmp_path / "parts", **stops)
+    steps = iter(range(1000))  # of the second epoch of the second stage
+
+    def stop() -> bool:
+        return RunFolder(tmp_path / "parts").checkpoint_path(2).is_file() and next(steps) == 1
+
+    with pytest.raises(Stopped, match="in epoch 3 after batch 2 of 3"):
+        _run(recipe, tmp_path / "parts", stop=stop)
     resumed = _run(recipe, tmp_path / "parts", resume=True)
     ours, theirs = _state(whole, 3), _state(resumed, 3)
     for part in ("model", "stage"):
