@@ -68,6 +68,9 @@ class Batch:
     originals: Tensor | None = None
     """(B, 3, S, S) float32, images before they were augmented, where the training step chooses
     what to keep of them; else None."""
+    seconds_method: float = 0.0
+    """Processor time of the thread that made the batch, in its method alone: looking up maps,
+    deciding, placing, erasing and mixing, partners' loading included."""
 
     def __reduce__(self) -> tuple[Callable[..., "Batch"], tuple[dict[str, Any]]]:
         return _unpacked, (
@@ -94,13 +97,13 @@ class Batch:
         )
 
 
-def _packed(tensor: Tensor | None) -> Tensor | NDArray[Any] | Place | None:
-    if tensor is None or tensor.device.type != "cpu":
-        return tensor
-    place = handed_over(tensor)
+def _packed(value: Tensor | float | None) -> Tensor | NDArray[Any] | Place | float | None:
+    if not isinstance(value, Tensor) or value.device.type != "cpu":
+        return value
+    place = handed_over(value)
     if place is not None:
         return place
-    return tensor.numpy() if tensor.nbytes <= BY_VALUE_BYTES else tensor
+    return value.numpy() if value.nbytes <= BY_VALUE_BYTES else value
 
 
 def _unpacked(packed: dict[str, Any]) -> Batch:

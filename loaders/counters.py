@@ -41,6 +41,8 @@ class EpochReport:
     """Wall time since the first batch was asked for, until the last one was given back."""
     seconds_wait: float
     """Part of it in which the loop waited for the loader."""
+    seconds_method: float
+    """Processor time of the loader's processes, together, in the method's own code."""
 
     @property
     def wait_share(self) -> float:
@@ -63,6 +65,7 @@ class EpochReport:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in groups if share is not None)
         parts.append(f"erased pixels {self.erased_pixels:.1%} ({shares})")
         parts.append(f"data wait {self.wait_share:.1%}")
+        parts.append(f"method {self.seconds_method / num * 1e6:.1f} us a sample")
         return ", ".join(parts)
 
 
@@ -91,7 +94,7 @@ class EpochCounters:
         self._saliency, self._guided = 0.0, 0
         self._samples_G = np.zeros(len(GROUPS), np.int64)
         self._share_G = np.zeros(len(GROUPS))
-        self._seconds, self._waited = 0.0, 0.0
+        self._seconds, self._waited, self._method = 0.0, 0.0, 0.0
 
     def add(self, batch: Batch) -> None:
         """Count one batch."""
@@ -105,6 +108,7 @@ class EpochCounters:
         share_B = batch.erased.numpy() / float(batch.images.shape[2] * batch.images.shape[3])
         self._samples_G += np.bincount(group_B, minlength=len(GROUPS))
         self._share_G += np.bincount(group_B, share_B, minlength=len(GROUPS))
+        self._method += batch.seconds_method
 
     def add_times(self, seconds: float, waited: float) -> None:
         """Add to the wall time, and to the part of it spent waiting."""
@@ -136,6 +140,7 @@ class EpochCounters:
             erased_pixels_by_group=dict(zip(GROUPS, self._group_shares(), strict=True)),
             seconds=self._seconds,
             seconds_wait=self._waited,
+            seconds_method=self._method,
         )
 
     def _group_shares(self) -> list[float | None]:

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -161,9 +162,10 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
         stream = KeyedStream(self._sources.seed, key.epoch, key.indices, key.draws, "geometry")
         images, views = self._sources.transform.load(self.data, key.indices, stream)
         draft = Draft(self._sources, key, images, views)
+        begun = time.thread_time()
         if self.method is not None:
             self.method.apply(draft)
-        return draft.batch()
+        return draft.batch(time.thread_time() - begun)
 
 
 def _check_transform(transform: object) -> None:

@@ -53,6 +53,11 @@ class ScaeLoader:
         return self.dataset.now[1]
 
     @property
+    def num_workers(self) -> int:
+        """Processes that make batches, 0 where the loop's own one does."""
+        return self._loader.num_workers
+
+    @property
     def finished(self) -> bool:
         """Whether the whole epoch has been delivered."""
         return self._position == int(self.batches.bounds[-1])

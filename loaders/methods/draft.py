@@ -121,8 +121,12 @@ class Draft:
         erased_B4[slots] = boxes
         erase_rectangles(self.images, erased_B4, fill)
 
-    def batch(self) -> Batch:
-        """Return the batch as the training loop gets it."""
+    def batch(self, seconds_method: float) -> Batch:
+        """Return the batch as the training loop gets it.
+
+        Args:
+            seconds_method: Processor time that the method took.
+        """
         return Batch(
             images=self.images,
             labels=self.labels,
@@ -134,6 +138,7 @@ class Draft:
             unguided=torch.from_numpy(self.unguided),
             saliency=torch.from_numpy(self.saliency),
             originals=self.originals,
+            seconds_method=seconds_method,
         )
 
 

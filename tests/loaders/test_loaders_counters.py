@@ -12,6 +12,8 @@ import torch
 
 from loaders.build import build_loader
 from loaders.geometry import Whole
+from loaders.methods.draft import Draft
+from loaders.methods.method import Method
 from loaders.policy import Event, ScaePolicy
 from loaders.transforms import StandardTransform
 
@@ -80,7 +82,8 @@ def test_nothing_erased_is_reported_as_such(make_loader: MakeLoader) -> None:
     assert (report.erased, report.mixed, report.saliency) == (0, 0, None)
     assert re.fullmatch(
         r"epoch 0: 46 samples, erased 0\.0%, mixed 0\.0%, without a map 0\.0% of the erased, "
-        r"erased pixels 0\.0% \(medium 0\.0%, few 0\.0%\), data wait \d+\.\d%",
+        r"erased pixels 0\.0% \(medium 0\.0%, few 0\.0%\), data wait \d+\.\d%, "
+        r"method \d+\.\d us a sample",
         report.text,
     )
 
@@ -93,6 +96,29 @@ def test_data_wait_is_the_time_spent_asking(make_loader: MakeLoader) -> None:
     assert report.seconds >= 6 * 0.05
     assert 0 < report.seconds_wait < report.seconds - 6 * 0.04
     assert report.wait_share == report.seconds_wait / report.seconds
+
+
+class Burning(Method):
+    """Takes 5 ms of processor time a batch, and 30 ms in which it only waits."""
+
+    __slots__ = ()
+
+    def apply(self, draft: Draft) -> None:
+        begun = time.thread_time()
+        while time.thread_time() - begun < 0.005:
+            pass
+        time.sleep(0.03)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_method_time_is_its_processor_time_in_all_processes(
+    make_loader: MakeLoader, workers: int
+) -> None:
+    loader = make_loader(policy=Burning(), num_workers=workers)
+    batches = list(loader)
+    assert [0.005 <= batch.seconds_method < 0.03 for batch in batches] == [True] * 6
+    assert loader.report().seconds_method == sum(batch.seconds_method for batch in batches)
+    assert loader.num_workers == workers
 
 
 def test_a_report_begins_anew_with_each_iteration(make_loader: MakeLoader) -> None:
