@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.cache_options import optional_data_options
-from cli.commands import UserErrorCommand, data_source, progress_bars
+from cli.commands import UserErrorCommand, data_source
+from cli.screen import screen
 
 if TYPE_CHECKING:
     from cache_store.generation import Generation
@@ -49,9 +50,9 @@ def diff_command(*, first: str, second: str, **options: Any) -> None:  # noqa: A
     from pipeline.refresh.compare import compare_generations
 
     sides = _generation(first), _generation(second)
-    with progress_bars() as bars:
+    with screen() as shown:
         found = compare_generations(
-            *sides, lam=options["lam"], num_worst=options["worst"], progress=bars("samples")
+            *sides, lam=options["lam"], num_worst=options["worst"], progress=shown.bars("samples")
         )
     names = _names(found, options)
     if options["as_json"]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.cache_options import optional_data_options
-from cli.commands import EXIT_FAILED, UserErrorCommand, data_source, key_values, progress_bars
+from cli.commands import EXIT_FAILED, UserErrorCommand, data_source, key_values
+from cli.screen import screen
 
 if TYPE_CHECKING:
     from cache_store.provenance import Provenance
@@ -50,13 +51,13 @@ def repair_command(*, cache: str, **options: Any) -> None:  # noqa: ANN401  # as
     from pipeline.refresh.repair import repair_cache
 
     asked = None if options["generation"] is None else [options["generation"]]
-    with progress_bars() as bars:
+    with screen() as shown:
         report = repair_cache(
             cache,
             None if options["data"] is None else _sources(options),
             generations=asked,
             allow_different=options["allow_different"],
-            progress=bars("blocks"),
+            progress=shown.bars("blocks"),
         )
     if options["as_json"]:
         click.echo(json.dumps(_fields(report)))

@@ -1,8 +1,6 @@
 """What all commands share: how errors end a command, and options that mean the same everywhere."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,9 +14,6 @@ EXIT_FAILED = 1
 """The command failed for a reason that its message names."""
 EXIT_RESUMABLE = 75
 """The command was stopped and can be resumed by running it again (EX_TEMPFAIL)."""
-
-LINE_SECONDS = 30.0
-"""Time between two lines of progress where there is no terminal."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -93,42 +88,3 @@ def key_values(pairs: tuple[str, ...], option: str) -> dict[str, str]:
             raise click.BadParameter(f"must be KEY=VALUE, got {pair!r}", param_hint=option)
         values[key] = value
     return values
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """Give a function that starts a bar: from a label to a function of (done, total).
-
-    On a terminal there is one bar, always the last one started; elsewhere, for logs, a line every
-    half minute.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_progress
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=console, transient=True) as bars:
-
-        def start(label: str) -> Callable[[int, int], None]:
-            for task in bars.task_ids:
-                bars.remove_task(task)
-            task = bars.add_task(label, total=None)
-            return lambda done, total: bars.update(task, completed=done, total=total)
-
-        yield start
-
-
-def _line_progress(label: str) -> Callable[[int, int], None]:
-    shown = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= LINE_SECONDS:
-            shown = time.monotonic()
-            click.echo(f"{label}: {done} of {total}", err=True)
-
-    return show

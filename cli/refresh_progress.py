@@ -1,15 +1,14 @@
 """Showing how far a refresh is: a bar on a terminal, lines elsewhere, JSON lines for programs."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from cli.commands import LINE_SECONDS
+from cli.screen import LINE_SECONDS
+from pipeline.refresh.event_line import event_line
 
 if TYPE_CHECKING:
     from pipeline.refresh.progress import RefreshProgress
@@ -36,8 +35,7 @@ class EventLog:
         """Write one event."""
         if self._file is None:
             return
-        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._file.write(json.dumps({"time": moment, "event": event, **fields}) + "\n")
+        self._file.write(event_line(event, fields))
         self._file.flush()
 
     def progress(self, state: "RefreshProgress") -> None:

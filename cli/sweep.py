@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from cli.commands import EXIT_FAILED, progress_bars
+from cli.commands import EXIT_FAILED
+from cli.screen import screen
 from cli.several_words import SeveralWordsCommand
 
 
@@ -49,8 +50,8 @@ def sweep_command(
         for run in planned:
             click.echo(f"{run.state():<6}{run.title}  {run.folder}")
         return
-    with stop_on_signals() as stop, progress_bars() as bars:
-        outcome = run_sweep(planned, runs, log=click.echo, progress=bars, stop=stop)
+    with stop_on_signals() as stop, screen() as shown:
+        outcome = run_sweep(planned, runs, log=shown.log, progress=shown.bars, stop=stop)
     click.echo(
         f"{len(outcome.done)} done, {len(outcome.skipped)} done before, "
         f"{len(outcome.failed)} failed"

@@ -1,17 +1,22 @@
 """`scae train`: run a recipe."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
-from cli.commands import UserErrorCommand, progress_bars
+from cli.commands import UserErrorCommand
+from cli.screen import screen
 
 
 @click.command("train", cls=UserErrorCommand)
 @click.option(
     "--recipe", type=click.Path(path_type=Path), help="TOML file; without it the defaults."
 )
+@click.option(
+    "--from-run", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+    help="Repeat the run of that folder, in another one: its recipe, with --set and --seed.",
+)  # fmt: skip
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--debug", is_flag=True, help="The recipe's debug form: seconds, on shapes.")
 @click.option("--data", metavar="NAME_OR_PATH", help="The same as --set data.name=...")
@@ -25,23 +30,30 @@ from cli.commands import UserErrorCommand, progress_bars
     "--cache", metavar="URL", help="Cache of maps. [default: maps.zarr in the run folder]"
 )
 @click.option("--accept-stale", is_flag=True, help="Use maps of images that have changed since.")
-@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint, if there is one.")
+@click.option(
+    "--resume", is_flag=False, flag_value="auto", type=click.Choice(["auto", "must"]),
+    help="Go on from the newest checkpoint; where there is none, auto begins and must fails. "
+    "[without a value: auto]",
+)  # fmt: skip
+@click.option("--tensorboard", is_flag=True, help="Write for TensorBoard into the run folder too.")
 def train_command(
     *,
     recipe: Path | None,
+    from_run: Path | None,
     overrides: tuple[str, ...],
     debug: bool,
     run: Path,
     cache: str | None,
-    resume: bool,
+    resume: Literal["auto", "must"] | None,
     accept_stale: bool,
+    tensorboard: bool,
     **short: Any,  # noqa: ANN401  # click hands over what is declared
 ) -> None:
     """Train a network whose images are erased where its own maps say the object is.
 
     Every few epochs the maps of all training images are made anew from the last checkpoint. The
-    run folder gets the resolved recipe, metrics.csv, checkpoints, maps and report.html. Exit codes:
-    0 done, 1 failed, 2 wrong usage, 75 stopped and can be resumed.
+    run folder gets the resolved recipe, metrics.csv, log.jsonl, checkpoints, maps and report.html.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and can be resumed.
 
     \b
     Examples:
@@ -49,24 +61,40 @@ def train_command(
       scae train --recipe recipes/table1_scae.toml --debug --run runs/debug
       scae train --data ~/cifar10 --imbalance 100 --network resnet32 --epochs 3 --run runs/lt
       scae train --recipe recipes/shapes.toml --run runs/shapes --resume
+      scae train --from-run runs/shapes --run runs/shapes-1 --seed 1
     """  # noqa: D301  # click wants the character, not two
     from pipeline.refresh.stopping import stop_on_signals
     from pipeline.training.recipe_file import load_recipe
     from pipeline.training.trainer import TrainOptions, train
 
+    if from_run is not None:
+        recipe = _recipe_of(from_run, recipe)
     words = [f"{key}={short[name]}" for name, key in SHORT_WORDS.items() if short[name] is not None]
     loaded = load_recipe(recipe, [*words, *overrides], debug=debug)
-    with stop_on_signals() as stop, progress_bars() as bars:
+    with stop_on_signals() as stop, screen() as shown:
         options = TrainOptions(
             run=run,
             cache=cache,
-            resume=resume,
+            resume=resume is not None,
+            must_resume=resume == "must",
+            repeats=from_run,
             accept_stale=accept_stale,
-            log=click.echo,
-            progress=bars,
+            tensorboard=tensorboard,
+            log=shown.log,
+            progress=shown.bars,
             stop=stop,
         )
         train(loaded, options)
+
+
+def _recipe_of(from_run: Path, recipe: Path | None) -> Path:
+    """Return the resolved recipe of a run folder."""
+    if recipe is not None:
+        raise click.UsageError("--from-run takes the recipe of that run: leave out --recipe")
+    path = from_run / "recipe.toml"
+    if not path.is_file():
+        raise click.BadParameter(f"{from_run} has no recipe.toml", param_hint="--from-run")
+    return path
 
 
 SHORT_WORDS = {

@@ -71,6 +71,7 @@ class EpochReport:
 
 SUMS = (
     "events_E", "unguided", "saliency", "guided", "samples_G", "share_G", "seconds", "waited",
+    "method",
 )  # fmt: skip
 """Fields of the counters that grow, and that a checkpoint in the middle of an epoch keeps."""
 

@@ -49,10 +49,20 @@ class RefreshReport:
         return self.generation.manifest.num_flat
 
     @property
+    def num_computed(self) -> int:
+        """Maps that were computed now, and not found."""
+        return 0 if self.reused else len(self.generation) - self.num_rows_found
+
+    @property
     def images_per_second(self) -> float:
         """Images computed per second of wall time."""
-        computed = 0 if self.reused else len(self.generation) - self.num_rows_found
-        return computed / self.seconds if self.seconds else 0.0
+        return self.num_computed / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_whole(self) -> float:
+        """Wall time that all maps take at the rate of those computed now; 0 if none were."""
+        computed = self.num_computed
+        return self.seconds * len(self.generation) / computed if computed else 0.0
 
 
 def execute(

@@ -9,7 +9,7 @@ from loaders.scae_loader import ScaeLoader
 from pipeline.training.ranks import Ranks
 from pipeline.training.run_folder import Row
 
-MOST_OVER_RANKS = ("seconds", "waited")
+MOST_OVER_RANKS = ("seconds", "waited", "method")
 """Counted times: ranks run side by side, so theirs do not add up."""
 
 
@@ -27,8 +27,13 @@ class EpochSums:
         self.loss += loss * num
         self.right = None if self.right is None or right is None else self.right + right
 
-    def as_row(self, seen: EpochReport) -> Row:
-        """Return the columns of metrics.csv that an epoch's loop and its loader know."""
+    def as_row(self, seen: EpochReport, processes: int) -> Row:
+        """Return the columns of metrics.csv that an epoch's loop and its loader know.
+
+        Args:
+            seen: What the loader has counted.
+            processes: How many made its batches.
+        """
         num = max(1, self.samples)
         by_group = seen.erased_pixels_by_group
         return {
@@ -43,6 +48,7 @@ class EpochSums:
             "images_per_second": self.samples / seen.seconds if seen.seconds else 0.0,
             "seconds_train": seen.seconds,
             "seconds_wait": seen.seconds_wait,
+            "seconds_method": seen.seconds_method / processes,
         }
 
 
@@ -75,7 +81,7 @@ def epoch_row(sums: EpochSums, loader: ScaeLoader, ranks: Ranks) -> Row:
     whole = added_up(seen)
     counters = EpochCounters(loader.dataset.data, loader.epoch, loader.generation)
     counters.load_state_dict(whole["counted"])
-    return EpochSums(**whole["sums"]).as_row(counters.report())
+    return EpochSums(**whole["sums"]).as_row(counters.report(), max(1, loader.num_workers))
 
 
 def added_up(seen: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Refreshes:
         )
         return Following(
             generation=generation.number,
-            told={"refresh": "yes", "seconds_refresh": report.seconds},
+            told={"refresh": "yes", "seconds_refresh": report.seconds_whole},
         )
 
     def _require_none_needed(self) -> None:

@@ -10,6 +10,7 @@ from loaders.class_groups import FEW_BELOW, MANY_ABOVE, class_groups
 from loaders.image_data import ImageData
 from loaders.policy import ScaePolicy
 from pipeline.refresh.whole_file import write_whole
+from pipeline.training.accounts import PAPER, interval_text
 from pipeline.training.report_classes import class_chart
 from pipeline.training.report_figures import (
     Chart,
@@ -106,7 +107,19 @@ def _headline(data: ImageData, summary: Mapping[str, Any]) -> str:
         ("Evaluation", _percent(summary["share_evaluate"]), "of the time: test split"),
         ("Speed", f"{summary['images_per_second']:,.0f}", "training images a second"),
     ]
-    return _tiles([*accuracy, *time])
+    return _tiles([*accuracy, *time, *_overhead_tiles(summary["overhead"])])
+
+
+def _overhead_tiles(measured: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if measured is None:
+        return []
+    method = escape(measured["method"])
+    tiles = [(f"Code of {method}", _percent(measured["loader"], 2), "of the plain step")]
+    own = measured["by_interval"].get(str(measured["interval"]))
+    if own is not None:
+        note = f"of the plain step, refreshes every {measured['interval']} epochs included"
+        tiles.append((f"Overhead of {method}", _percent(own), note))
+    return tiles
 
 
 def _tiles(tiles: Iterable[tuple[str, str, str]]) -> str:
@@ -136,11 +149,24 @@ def _saliency(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
         notes.append(
             "<p>Where the objects are is not known for this data: maps are not judged.</p>"
         )
+    notes.append(_overhead(summary["overhead"]))
     charts = (pointing_chart(summary["pointing"]), time_chart(metrics))
     figures = [html_figure(chart) for chart in charts if chart is not None]
     if summary["generations"]:
         figures.insert(0, _generations(metrics, summary))
     return "".join(notes) + figure_grid(figures)
+
+
+def _overhead(measured: Mapping[str, Any] | None) -> str:
+    if measured is None or measured["refresh"] is None:
+        return ""
+    return (
+        f"<p>What {escape(measured['method'])} adds to plain training: its own code "
+        f"{_percent(measured['loader'], 2)} of the plain step (processor time of a process that "
+        "makes batches; none of it where the loop does not wait for images), and a refresh "
+        f"{_percent(measured['refresh'])} of a plain epoch (wall time). Together "
+        f"{interval_text(measured)}; the paper says {PAPER}.</p>"
+    )
 
 
 def _generations(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
@@ -181,8 +207,8 @@ def _recipe(text: str) -> str:
     )
 
 
-def _percent(share: float | None) -> str:
-    return DASH if share is None else f"{share:.1%}"
+def _percent(share: float | None, digits: int = 1) -> str:
+    return DASH if share is None else f"{share:.{digits}%}"
 
 
 def _duration(seconds: float) -> str:

@@ -63,6 +63,7 @@ EVENTS = (
 TIMES = (
     Curve("seconds_train", "train", BLUE),
     Curve("seconds_wait", "of it data wait", RED, dashed=True),
+    Curve("seconds_method", "of it the method", PURPLE, dashed=True),
     Curve("seconds_refresh", "refresh", GREEN),
     Curve("seconds_evaluate", "evaluate", GREY),
 )
@@ -89,7 +90,10 @@ def epoch_charts(metrics: Sequence[Row]) -> list[Chart]:
 
 def time_chart(metrics: Sequence[Row]) -> Chart | None:
     """Return the chart of where each epoch's time went."""
-    caption = "Seconds an epoch. Waiting for data is part of training."
+    caption = (
+        "Seconds an epoch. Waiting for data is part of training. The method's own code is "
+        "processor time of a process that makes batches."
+    )
     return _curves(metrics, "Time of an epoch", caption, "time (s)", TIMES)
 
 

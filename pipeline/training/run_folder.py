@@ -13,6 +13,7 @@ from torch import nn
 
 from pipeline.errors import RecipeError
 from pipeline.refresh.whole_file import write_whole
+from pipeline.training.accounts import shares
 from pipeline.training.recipe import Recipe
 
 METRIC_COLUMNS = (
@@ -20,7 +21,8 @@ METRIC_COLUMNS = (
     "test_top1", "test_top5", "test_balanced", "test_ece", "test_many", "test_medium", "test_few",
     "erased", "mixed", "unguided", "centre_saliency", "erased_pixels", "erased_pixels_many",
     "erased_pixels_medium", "erased_pixels_few", "images_per_second", "seconds_train",
-    "seconds_wait", "seconds_refresh", "seconds_evaluate", "refresh",
+    "seconds_wait", "seconds_method", "seconds_refresh", "seconds_evaluate", "share_wait",
+    "share_method", "share_refresh", "refresh",
 )  # fmt: skip
 """Columns of metrics.csv, one row an epoch."""
 
@@ -41,6 +43,8 @@ class RunFolder:
         self.summary_path = self.path / "summary.json"
         self.weights_path = self.path / "weights.pt"
         self.report_path = self.path / "report.html"
+        self.log_path = self.path / "log.jsonl"
+        self.tensor_board = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.cache = self.path / "maps.zarr"
 
@@ -87,8 +91,20 @@ class RunFolder:
         text = io.StringIO()
         writer = csv.DictWriter(text, METRIC_COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, **shares(row)} for row in rows)
         write_whole(self.metrics_path, text.getvalue().encode())
+
+    def seconds_refresh(self, epoch: int) -> float:
+        """Return what metrics.csv tells of a refresh by an earlier process, 0 if it tells nothing.
+
+        Args:
+            epoch: 0-based epoch that it came after.
+        """
+        if not self.metrics_path.is_file():
+            return 0.0
+        with self.metrics_path.open(newline="") as file:
+            rows = {row["epoch"]: row for row in csv.DictReader(file)}
+        return float(rows.get(str(epoch), {}).get("seconds_refresh") or 0.0)
 
     def write_weights(self, network: nn.Module) -> None:
         """Write the final weights, where they differ from the last checkpoint's."""

@@ -1,6 +1,6 @@
 """The end of a run: final figures, summary.json and the report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,17 +9,18 @@ from cache_store.store import SaliencyStore
 from loaders.batches import NO_GENERATION
 from loaders.class_groups import GROUPS
 from pipeline.refresh.quality import saliency_quality
+from pipeline.training.accounts import overhead, overhead_lines
 from pipeline.training.evaluation import evaluate_run
 from pipeline.training.occlusion import occlusion_lines, occlusion_robustness
 from pipeline.training.report import write_report
+from pipeline.training.run_events import summary_facts
 from pipeline.training.run_folder import Row, RunFolder
+from pipeline.training.run_log import RunLog
 from pipeline.training.setup import RunParts
 from pipeline.training.tau_norm import apply_tau_norm
 
 
-def finish(
-    parts: RunParts, folder: RunFolder, rows: Sequence[Row], log: Callable[[str], None]
-) -> None:
+def finish(parts: RunParts, folder: RunFolder, rows: Sequence[Row], log: RunLog) -> None:
     """Measure the final network, write metrics, summary and report, and tell the user."""
     folder.write_metrics(rows)
     summary: dict[str, Any] = {}
@@ -28,6 +29,7 @@ def finish(
         if summary["tau_norm"]["tau"] is not None:
             folder.write_weights(parts.built.module)
     summary |= {**_accuracy(parts), **_times(rows), **_saliency(parts, rows)}
+    summary["overhead"] = _overhead(parts, rows)
     summary["erased_pixels"] = _erased_pixels(rows)
     if parts.recipe.evaluate.occlusion and parts.test_data is not None:
         summary["occlusion"] = occlusion_robustness(
@@ -56,7 +58,7 @@ def finish(
     )
     for line in summary_lines(summary):
         log(line)
-    log(f"report: {folder.report_path}")
+    log.tell("end", f"report: {folder.report_path}", **summary_facts(summary))
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
@@ -67,8 +69,10 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     lines.append(
         f"time       {summary['seconds_total']:.0f} s, of it refresh "
         f"{summary['share_refresh']:.1%}, data wait {summary['share_wait']:.1%}, evaluation "
-        f"{summary['share_evaluate']:.1%}"
+        f"{summary['share_evaluate']:.1%}; {summary['images_per_second']:.0f} images/s"
     )
+    if summary["overhead"] is not None:
+        lines += overhead_lines(summary["overhead"])
     for point in summary["pointing"][-1:]:
         lines.append(
             f"saliency   pointing game {point['share']:.1%} ({point['lower']:.1%} to "
@@ -106,7 +110,7 @@ def _erased_pixels(rows: Sequence[Row]) -> dict[str, float | None]:
 def _times(rows: Sequence[Row]) -> dict[str, float]:
     sums = {
         name: sum(row[f"seconds_{name}"] for row in rows)
-        for name in ("train", "wait", "refresh", "evaluate")
+        for name in ("train", "wait", "method", "refresh", "evaluate")
     }
     total = sums["train"] + sums["refresh"] + sums["evaluate"]
     images = sum(row["images_per_second"] * row["seconds_train"] for row in rows)
@@ -115,9 +119,18 @@ def _times(rows: Sequence[Row]) -> dict[str, float]:
         "images_per_second": images / sums["train"] if sums["train"] else 0.0,
         **{
             f"share_{name}": sums[name] / total if total else 0.0
-            for name in ("wait", "refresh", "evaluate")
+            for name in ("wait", "method", "refresh", "evaluate")
         },
     }
+
+
+def _overhead(parts: RunParts, rows: Sequence[Row]) -> dict[str, Any] | None:
+    augment = parts.recipe.augment
+    if parts.method is None:
+        return None
+    interval = parts.recipe.refresh.interval if augment.reads_maps else 0
+    found = overhead(rows, interval)
+    return None if found is None else {"method": augment.name, **found.as_dict()}
 
 
 def _saliency(parts: RunParts, rows: Sequence[Row]) -> dict[str, Any]:

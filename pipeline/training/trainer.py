@@ -27,7 +27,16 @@ from pipeline.training.pauses import Pauses
 from pipeline.training.ranks import ALONE, Ranks, joined_ranks
 from pipeline.training.recipe import Recipe
 from pipeline.training.refreshes import Progressing, Refreshes
+from pipeline.training.repetition import differences
+from pipeline.training.run_events import (
+    epoch_facts,
+    epoch_line,
+    refresh_facts,
+    run_facts,
+    run_sinks,
+)
 from pipeline.training.run_folder import Row, RunFolder
+from pipeline.training.run_log import WARNING, RunLog, telling
 from pipeline.training.second_stage import second_stage
 from pipeline.training.setup import RunParts, build_parts
 from pipeline.training.stage import Stage
@@ -46,12 +55,18 @@ class TrainOptions:
     """Cache to read and write, None for one in the run folder."""
     resume: bool = False
     """Go on from the newest checkpoint in the run folder, if there is one."""
+    must_resume: bool = False
+    """With `resume`: fail where there is none."""
+    repeats: Path | None = None
+    """Folder of a run that this one repeats; what differs from it is told."""
     checkpoint_seconds: float = 900.0
     """Time between two checkpoints in the middle of an epoch; 0 for none but when stopping."""
     accept_stale: bool = False
     """Use the maps of images that have changed since; a warning says how many."""
     log: Log = print
     """Called with each line for the user."""
+    tensorboard: bool = False
+    """Write the figures for TensorBoard too."""
     progress: Progressing = lambda _label: lambda _done, _total: None
     """Shows steps."""
     stop: Callable[[], bool] = lambda: False
@@ -75,52 +90,75 @@ def train(recipe: Recipe, options: TrainOptions) -> RunFolder:
         RecipeError: If the folder holds another run, or this one and `resume` is False.
         FolderInUse: If another process trains there.
         Stopped: If `options.stop` said so; there is a checkpoint of this very step.
-        TrainingError: If the loss is not finite, or ranks can't be joined or are lost.
+        TrainingError: If the loss is not finite, ranks can't be joined or are lost, or tensorboard
+            is wanted and not installed.
     """
     with joined_ranks(resolve_device(recipe.train.device)) as ranks:
         return _train(recipe, options if ranks.leads else _quiet(options), ranks)
 
 
 def _train(recipe: Recipe, options: TrainOptions, ranks: Ranks) -> RunFolder:
-    folder = RunFolder(options.run)
+    folder, log = RunFolder(options.run), RunLog()
     with ExitStack() as held:
-        newest = ranks.from_first(lambda: _taken(folder, options, held))
+        held.enter_context(telling(log))
+        newest = ranks.from_first(lambda: _taken(folder, options, held, log))
         torch.manual_seed(recipe.seed)
         cache = options.cache or folder.cache
         parts = ranks.together(
             lambda: build_parts(recipe, cache, accept_stale=options.accept_stale, ranks=ranks)
         )
-        refreshes = Refreshes(
-            parts, folder, log=options.log, progress=options.progress, stop=options.stop
-        )
+        refreshes = Refreshes(parts, folder, log=log, progress=options.progress, stop=options.stop)
         first = ranks.from_first(refreshes.first_generation)
         progress = Progress(epoch=-1, generation=first)
-        trainer = _Trainer(parts, folder, options, refreshes)
+        trainer = _Trainer(parts, folder, options, refreshes, log)
         # Dropout must not be the same for the samples of every rank.
         torch.manual_seed(recipe.seed + RANK_SEEDS * ranks.rank)
         if newest is not None:
             progress = load_checkpoint(newest, trainer.stage_of, recipe.digest(), ranks)
             ranks.together(lambda: refreshes.check(progress))
-            options.log(f"going on {_where(progress)} of {folder.path}")
         if ranks.leads:
+            _tell_beginning(trainer, progress)
             folder.write_recipe(recipe)
         trainer.run(progress)
     return folder
 
 
-def _taken(folder: RunFolder, options: TrainOptions, held: ExitStack) -> Path | None:
+def _taken(folder: RunFolder, options: TrainOptions, held: ExitStack, log: RunLog) -> Path | None:
     """Take the folder for this run; return the checkpoint to go on from, None for a new run."""
     if folder.holds_a_run and not options.resume:
         raise RecipeError(
             f"run folder {folder.path} holds a run already: go on with it by --resume, or name "
             "another --run"
         )
+    if options.must_resume and not folder.holds_a_run:
+        raise RecipeError(
+            f"run folder {folder.path} has no checkpoint to go on from: name the run's own --run, "
+            "or begin it by --resume auto"
+        )
     folder.make()
+    problem: CantLock | None = None
     try:
         held.enter_context(folder_lock(folder.lock_path))
     except CantLock as error:  # some network file systems have no locks
-        options.log(f"warning: {error}; see to it that no other process trains there")
+        problem = error
+    # Not before the lock: another process that trains there writes the same log.
+    log.add(*run_sinks(folder, options.log, tensorboard=options.tensorboard))
+    if problem is not None:
+        log(f"{WARNING}{problem}; see to it that no other process trains there")
     return newest_checkpoint(folder)
+
+
+def _tell_beginning(trainer: "_Trainer", progress: Progress) -> None:
+    facts = run_facts(trainer.parts, progress.generation)
+    folder, log, repeats = trainer.folder, trainer.log, trainer.options.repeats
+    if progress.epoch >= 0 or progress.loader is not None:
+        position = 0 if progress.loader is None else progress.loader["position"]
+        text = f"going on {_where(progress)} of {folder.path}"
+        log.tell("resume", text, epoch=progress.epoch + 1, position=position, **facts)
+        return
+    log.tell("start", epoch=0, **facts)
+    for line in [] if repeats is None else differences(RunFolder(repeats), facts):
+        log(line)
 
 
 def _quiet(options: TrainOptions) -> TrainOptions:
@@ -139,10 +177,15 @@ class _Trainer:
     """The loop over the epochs of all stages, on each rank."""
 
     def __init__(
-        self, parts: RunParts, folder: RunFolder, options: TrainOptions, refreshes: Refreshes
+        self,
+        parts: RunParts,
+        folder: RunFolder,
+        options: TrainOptions,
+        refreshes: Refreshes,
+        log: RunLog,
     ) -> None:
         self.parts, self.folder, self.options = parts, folder, options
-        self.refreshes = refreshes
+        self.refreshes, self.log = refreshes, log
         self.ranks = parts.ranks
         self.stage = first_stage(parts)
 
@@ -170,7 +213,7 @@ class _Trainer:
         if self.ranks.leads:
             if self.stage.average is not None:
                 self.folder.write_weights(self.parts.built.module)
-            finish(replace(self.parts, ranks=ALONE), self.folder, rows, self.options.log)
+            finish(replace(self.parts, ranks=ALONE), self.folder, rows, self.log)
 
     def _epoch(self, epoch: int, generation: int, rows: list[Row], begun: Progress | None) -> Row:
         """Train and measure an epoch, or what is left of the one that had begun."""
@@ -199,7 +242,9 @@ class _Trainer:
             **self._evaluate(save),
         }
         if self.ranks.leads:
-            self.options.log(f"{label}  {_describe(row)}")
+            facts = epoch_facts(row)
+            text = epoch_line(facts, parts.recipe.augment.name)
+            self.log.tell("epoch", f"{label}  {text}", **facts)
         return row
 
     def _evaluate(self, save: Callable[[], None]) -> Row:
@@ -272,14 +317,20 @@ class _Trainer:
                 "same command and --resume"
             ) from stopped
         rows[-1] = {**rows[-1], **following.told}
+        if self.ranks.leads:
+            self._account(rows)
         return following.generation
 
-
-def _describe(row: Row) -> str:
-    parts = [f"loss {row['train_loss']:.3f}", f"lambda {row['lam']:.2f}"]
-    if row.get("test_top1") is not None:
-        parts.append(f"test {row['test_top1']:.1%}")
-        named = ((name, row.get(f"test_{name}")) for name in ("many", "medium", "few"))
-        parts += [f"{name} {value:.1%}" for name, value in named if value is not None]
-    parts.append(f"{row['images_per_second']:.0f} images/s")
-    return "  ".join(parts)
+    def _account(self, rows: list[Row]) -> None:
+        """Note what the refresh took, if there was one, where the next process finds it."""
+        row = rows[-1]
+        # One that was killed in the epoch after the refresh had noted and told it.
+        earlier = self.folder.seconds_refresh(row["epoch"])
+        if earlier:
+            row["seconds_refresh"] = earlier
+        self.folder.write_metrics(rows)
+        if row["seconds_refresh"] and not earlier:
+            facts = refresh_facts(row)
+            share, epoch = facts["share_refresh"], facts["epoch"]
+            text = f"making them took {share:.1%} of the time of epoch {epoch}"
+            self.log.tell("refresh", text, **facts)

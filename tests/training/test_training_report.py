@@ -140,6 +140,13 @@ def full_summary(**changes: object) -> dict[str, Any]:
         "images_per_second": 1234.5,
         "generations": [{"number": 1, "digest": "ab" * 32, "epoch": 1}],
         "per_class": [0.5, 0.25, None],
+        "overhead": {
+            "method": "scae",
+            "loader": 0.00123,
+            "refresh": 0.28,
+            "interval": 4,
+            "by_interval": {"4": 0.07123, "1": 0.28123, "10": 0.02923},
+        },
         "pointing": [{**point, "chance": 0.2, "energy": 0.4}],
     } | changes
 
@@ -181,6 +188,7 @@ def test_report_says_the_result_in_figures(report: Callable[..., Page]) -> None:
     for words in (
         "Run <1> & more", "45 training images of 3 classes (30 to 3 each)", "12,345 parameters",
         "51.2%", "25.0%", "12.5%", "1 h 6 min", "8.1%", "2.0%", "3.0%", "1,234",
+        "0.12%", "7.1%", "7.1% with R = 4, 28.1% with R = 1, 2.9% with R = 10; the paper says",
         "abababababab", 'name = "<b>"', "ant & <bee>", "row ", "2 to 4",
     ):  # fmt: skip
         assert words in text
@@ -232,9 +240,10 @@ def test_report_of_a_run_without_erasing_and_maps(report: Callable[..., Page]) -
         policy=None,
         cache=None,
         metrics=[metrics_row(epoch, 0, lam=0.0) for epoch in range(2)],
-        summary=full_summary(generations=[], pointing=[]),
+        summary=full_summary(generations=[], pointing=[], overhead=None),
     )
     assert page.rectangles == []
+    assert "Overhead" not in page.text
     assert "No maps were used in this run." in page.text
     assert "SCAE is off in this run, so there are no rectangles of it." in page.text
     assert len(re.findall(r"row \d+, class of", page.text)) == 6

@@ -47,9 +47,9 @@ def _assert_equal_runs(first: RunFolder, second: RunFolder) -> None:
         assert torch.equal(value, theirs[name]), name
     rows = [_rows(folder) for folder in (first, second)]
     for mine, other in zip(*rows, strict=True):
-        timed = {"images_per_second"} | {name for name in mine if name.startswith("seconds")}
-        assert {k: v for k, v in mine.items() if k not in timed} == {
-            k: v for k, v in other.items() if k not in timed
+        timed = ("images_per_second", "seconds", "share")
+        assert {k: v for k, v in mine.items() if not k.startswith(timed)} == {
+            k: v for k, v in other.items() if not k.startswith(timed)
         }
     digests = [SaliencyStore.open(folder.cache).latest().digest for folder in (first, second)]
     assert digests[0] == digests[1]
@@ -122,8 +122,13 @@ def test_killed_and_resumed_equals_undisturbed_to_the_bit(
     command = [sys.executable, "-P", "-c", KILLED_RUN, where, str(count), str(tmp_path / "k")]
     done = subprocess.run([*command, *overrides], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
+    before = [row["seconds_refresh"] for row in _rows(RunFolder(tmp_path / "k"))]
     resumed = _run(tiny_recipe(), tmp_path / "k", resume=True)
     _assert_equal_runs(undisturbed, resumed)
+    after = [float(row["seconds_refresh"]) for row in _rows(resumed)]
+    assert [seconds > 0 for seconds in after] == [False, True, False, False]
+    if where == "train_epoch":  # the refresh was done: its time is that of who made it
+        assert [float(seconds) for seconds in before] == after[:3]
 
 
 def test_sigterm_ends_with_exit_code_75_and_the_run_can_be_resumed(

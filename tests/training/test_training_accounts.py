@@ -1,0 +1,72 @@
+"""Where time goes, against hand-computed sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.training.accounts import overhead, overhead_lines, shares
+
+
+def _row(**changes: float) -> dict[str, Any]:
+    """An epoch of 100 s of training, of it 3 s waiting, of these 1 s for the method's code."""
+    row = {
+        "stage": 1,
+        "seconds_train": 100.0,
+        "seconds_wait": 3.0,
+        "seconds_method": 1.0,
+        "seconds_refresh": 0.0,
+        "seconds_evaluate": 20.0,
+    }
+    return row | changes
+
+
+def test_shares_are_of_the_whole_epoch() -> None:
+    assert shares(_row(seconds_refresh=30.0)) == pytest.approx(
+        {"share_wait": 3 / 150, "share_method": 1 / 150, "share_refresh": 30 / 150}
+    )
+    assert shares(dict.fromkeys(_row(), 0.0))["share_wait"] == 0.0
+
+
+def test_overhead_is_code_and_a_part_of_a_refresh_over_plain_steps() -> None:
+    rows = [_row(), _row(seconds_refresh=33.0), _row(), _row(seconds_refresh=36.3)]
+    found = overhead(rows, 4)
+    assert found is not None
+    assert found.loader == pytest.approx(1 / 99)  # one second of each hundred is not plain
+    assert found.refresh == pytest.approx(34.65 / 99)
+    for interval in (1, 4, 10):
+        assert found.with_interval(interval) == pytest.approx((1 + 34.65 / interval) / 99)
+    assert list(found.as_dict()["by_interval"]) == ["4", "1", "10"]
+
+
+def test_code_that_the_loop_did_not_wait_for_is_no_part_of_its_steps() -> None:
+    found = overhead([_row(seconds_wait=0.25)], 4)
+    assert found is not None
+    assert found.loader == pytest.approx(1 / 99.75)
+
+
+def test_second_stages_do_not_count() -> None:
+    rows = [_row(seconds_refresh=40.0), _row(stage=2, seconds_method=50.0, seconds_train=1.0)]
+    assert overhead(rows, 1) == overhead(rows[:1], 1)
+
+
+def test_without_a_refresh_there_is_the_code_alone() -> None:
+    found = overhead([_row()], 0)
+    assert found is not None
+    measured = {"method": "cutmix", **found.as_dict()}
+    assert measured["refresh"] is None
+    assert measured["by_interval"] == {}
+    assert overhead_lines(measured) == ["overhead   cutmix's code 1.01% of the plain step"]
+    assert overhead([], 4) is None
+
+
+def test_overhead_is_told_beside_the_papers() -> None:
+    found = overhead([_row(seconds_refresh=33.0)], 4)
+    assert found is not None
+    lines = overhead_lines({"method": "scae", **found.as_dict()})
+    assert lines == [
+        "overhead   scae's code 1.01% of the plain step, a refresh 33.3% of a plain epoch",
+        "           together 9.3% with R = 4, 34.3% with R = 1, 4.3% with R = 10 "
+        "(the paper: about 8 %)",
+    ]
