@@ -58,7 +58,7 @@ def _result(folder: RunFolder) -> tuple[list[dict[str, str]], dict[str, torch.Te
     rows = list(csv.DictReader(folder.metrics_path.read_text().splitlines()))
     for row in rows:
         for name in list(row):
-            if name == "images_per_second" or name.startswith("seconds"):
+            if name.startswith(("images_per_second", "seconds", "share")):
                 del row[name]
     state = torch.load(folder.checkpoint_paths()[-1], weights_only=True)
     momenta = state["optimizer"]["state"].items()
