@@ -6,6 +6,7 @@ from typing import Any, Literal
 import click
 
 from cli.commands import UserErrorCommand
+from cli.rank_options import rank_options, said_once, start_ranks
 from cli.screen import screen
 
 
@@ -35,6 +36,14 @@ from cli.screen import screen
     help="Go on from the newest checkpoint; where there is none, auto begins and must fails. "
     "[without a value: auto]",
 )  # fmt: skip
+@click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(min=0),
+    default=15.0,
+    show_default=True,
+    help="Also write a checkpoint in the middle of an epoch this often; 0: only when stopped.",
+)
+@rank_options
 @click.option("--tensorboard", is_flag=True, help="Write for TensorBoard into the run folder too.")
 def train_command(
     *,
@@ -47,6 +56,7 @@ def train_command(
     resume: Literal["auto", "must"] | None,
     accept_stale: bool,
     tensorboard: bool,
+    checkpoint_minutes: float,
     **short: Any,  # noqa: ANN401  # click hands over what is declared
 ) -> None:
     """Train a network whose images are erased where its own maps say the object is.
@@ -55,6 +65,9 @@ def train_command(
     run folder gets the resolved recipe, metrics.csv, log.jsonl, checkpoints, maps and report.html.
     Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and can be resumed.
 
+    With --ranks several processes train one network; train.batch_size counts the images of all of
+    them. `torchrun --no-python scae train ...` does the same, but ends with 1 when stopped.
+
     \b
     Examples:
       scae train --recipe recipes/shapes.toml --run runs/shapes
@@ -62,6 +75,8 @@ def train_command(
       scae train --data ~/cifar10 --imbalance 100 --network resnet32 --epochs 3 --run runs/lt
       scae train --recipe recipes/shapes.toml --run runs/shapes --resume
       scae train --from-run runs/shapes --run runs/shapes-1 --seed 1
+      scae train --recipe recipes/shapes.toml --run runs/shapes --ranks 2
+      scae train --recipe my.toml --run runs/my --ranks 4 --nodes 2 --rendezvous node1:29500
     """  # noqa: D301  # click wants the character, not two
     from pipeline.refresh.stopping import stop_on_signals
     from pipeline.training.recipe_file import load_recipe
@@ -71,7 +86,8 @@ def train_command(
         recipe = _recipe_of(from_run, recipe)
     words = [f"{key}={short[name]}" for name, key in SHORT_WORDS.items() if short[name] is not None]
     loaded = load_recipe(recipe, [*words, *overrides], debug=debug)
-    with stop_on_signals() as stop, screen() as shown:
+    start_ranks(short)
+    with said_once(), stop_on_signals() as stop, screen() as shown:
         options = TrainOptions(
             run=run,
             cache=cache,
@@ -80,6 +96,7 @@ def train_command(
             repeats=from_run,
             accept_stale=accept_stale,
             tensorboard=tensorboard,
+            checkpoint_seconds=60 * checkpoint_minutes,
             log=shown.log,
             progress=shown.bars,
             stop=stop,

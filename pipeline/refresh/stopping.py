@@ -1,6 +1,7 @@
 """Turning SIGTERM and Ctrl-C into a request to stop, so that a job ends where it can be resumed."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -8,24 +9,32 @@ from types import FrameType
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+FORWARDED_SECONDS = 2.0
+"""A second signal within this time is the first one again: launchers of several processes forward
+what their whole process group has got."""
+
+
 class StopFlag:
     """Remembers that a signal asked to stop; call it to ask."""
 
     def __init__(self) -> None:
         self._requested = False
+        self._first = 0.0
 
     def __call__(self) -> bool:
         """Tell whether a stop was requested."""
         return self._requested
 
     def request(self, signum: int, _frame: FrameType | None) -> None:
-        """Note the request; a second one acts as the signal usually does."""
-        self._requested = True
-        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else _interrupt)
-
-
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+        """Note the request; a later one acts as the signal usually does."""
+        now = time.monotonic()
+        if not self._requested:
+            self._requested, self._first = True, now
+        elif now - self._first > FORWARDED_SECONDS:
+            if signum == signal.SIGINT:
+                raise KeyboardInterrupt
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
 
 
 @contextmanager

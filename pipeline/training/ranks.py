@@ -19,7 +19,7 @@ from pipeline.errors import OtherRankFailed, Stopped, TrainingError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=12)
+PATIENCE = timedelta(hours=4)
 """How long a rank waits for the others, who may be refreshing or measuring: longer than any of it.
 One that dies is noticed at once, by its launcher and by its closed connection."""
 
@@ -45,29 +45,19 @@ class Ranks:
         return range(num * self.rank // self.size, num * (self.rank + 1) // self.size)
 
     def any_of(self, flags: Sequence[bool]) -> list[bool]:
-        """Return for each flag whether it is True on any rank; all ranks must call this together.
-
-        Raises:
-            TrainingError: If a rank is gone.
-        """
+        """Return for each flag whether any rank has it True; all must call this together."""
         if self.size == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.uint8)
-        with _lost_ranks_named():
-            torch.distributed.all_reduce(raised, torch.distributed.ReduceOp.MAX)
+        torch.distributed.all_reduce(raised, torch.distributed.ReduceOp.MAX)
         return [bool(flag) for flag in raised]
 
     def gathered(self, value: T) -> list[T]:
-        """Return every rank's value, on rank 0, and an empty list on the others.
-
-        Raises:
-            TrainingError: If a rank is gone.
-        """
+        """Return every rank's value, on rank 0, and an empty list on the others."""
         if self.size == 1:
             return [value]
         values: list[Any] | None = [None] * self.size if self.leads else None
-        with _lost_ranks_named():
-            torch.distributed.gather_object(value, values)
+        torch.distributed.gather_object(value, values)
         return values or []
 
     def from_first(self, work: Callable[[], T]) -> T:
@@ -78,16 +68,15 @@ class Ranks:
         """
         if self.size == 1:
             return work()
-        answer: list[Any] = [None, None, None]
+        answer: list[Any] = [None, None]
         error: ScaeError | None = None
         if self.leads:
             try:
                 answer[0] = work()
             except ScaeError as raised:
-                error, answer[1:] = raised, [isinstance(raised, Stopped), str(raised)]
-        with _lost_ranks_named():
-            torch.distributed.broadcast_object_list(answer)
-        self._raise_together(error, answer[1:])
+                error, answer[1] = raised, _told(raised)
+        torch.distributed.broadcast_object_list(answer)
+        self._raise_first(error, [answer[1]])
         result: T = answer[0]
         return result
 
@@ -95,7 +84,7 @@ class Ranks:
         """Do something on every rank, and return its result when all are done.
 
         Raises:
-            ScaeError: On every rank, if any raised one: its own, or one that names the other's.
+            ScaeError: On the first rank that raised one; OtherRankFailed, or Stopped, on the rest.
         """
         if self.size == 1:
             return work()
@@ -106,19 +95,20 @@ class Ranks:
         except ScaeError as raised:
             error = raised
         told: list[Any] = [None] * self.size
-        mine = [None, None] if error is None else [isinstance(error, Stopped), str(error)]
-        with _lost_ranks_named():
-            torch.distributed.all_gather_object(told, mine)
-        self._raise_together(error, next((one for one in told if one[1] is not None), mine))
+        torch.distributed.all_gather_object(told, _told(error))
+        self._raise_first(error, told)
         done: T = result
         return done
 
-    def _raise_together(self, own: ScaeError | None, told: list[Any]) -> None:
-        if own is not None:
+    def _raise_first(self, own: ScaeError | None, told: list[tuple[bool, str] | None]) -> None:
+        """Raise the first rank's error: its own there, one that stands for it elsewhere."""
+        first = next((rank for rank, one in enumerate(told) if one is not None), None)
+        if first is None:
+            return
+        if own is not None and first == self.rank:
             raise own
-        stopped, message = told
-        if message is not None:
-            raise Stopped(message) if stopped else OtherRankFailed(message)
+        stopped, message = told[first] or (False, "")
+        raise Stopped(message) if stopped else OtherRankFailed(message)
 
     def share_buffers(self, network: nn.Module) -> None:
         """Give every rank the buffers of rank 0: BatchNorm's statistics are of its own batches."""
@@ -168,7 +158,8 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
         device: "cpu", or "cuda": each rank of a machine takes one GPU.
 
     Raises:
-        TrainingError: If they can't be joined, or there are fewer GPUs than ranks on this machine.
+        TrainingError: If they can't be joined, there are fewer GPUs than ranks on this machine, or
+            one of them is lost meanwhile.
     """
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
@@ -187,7 +178,8 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
             "torchrun or scae train --ranks"
         ) from error
     try:
-        yield _own_place()
+        with _lost_ranks_named():
+            yield _own_place()
     finally:
         distributed.destroy_process_group()
 
@@ -209,12 +201,31 @@ def _take_gpu(device: str) -> None:
     torch.cuda.set_device(local)
 
 
+def _told(error: ScaeError | None) -> tuple[bool, str] | None:
+    """Return what other ranks are told: errors themselves need not survive the journey."""
+    return None if error is None else (isinstance(error, Stopped), str(error))
+
+
 @contextmanager
 def _lost_ranks_named() -> Iterator[None]:
+    """Turn what gloo and NCCL raise when a rank is gone into a message.
+
+    Raises:
+        TrainingError: Instead of it.
+    """
     try:
         yield
     except RuntimeError as error:
+        if not _is_lost(error):
+            raise
         raise TrainingError(
-            f"another rank is gone: {str(error).splitlines()[0]}; see its messages, and go on from "
+            f"another rank is gone ({str(error).split('. ')[0]}): see its messages, and go on from "
             "the last checkpoint with the same command and --resume"
         ) from error
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Tell a lost connection; out of backward passes it comes as a plain RuntimeError."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    return any(word in str(error) for word in ("gloo", "NCCL", "Connection closed"))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +17,6 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pipeline.training.recipe import Recipe
 
@@ -63,3 +68,26 @@ def tiny_recipe(image_folder: Path) -> Callable[..., Recipe]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def run_ranks() -> Iterator[Callable[..., list[int]]]:
+    """Run a function of rank_server.py as each of several ranks; returns their exit codes."""
+    server = Path(__file__).parent / "rank_server.py"
+    with subprocess.Popen(
+        [sys.executable, "-P", str(server)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        jobs, answers = process.stdin, process.stdout
+        assert jobs is not None
+        assert answers is not None
+
+        def run(work: str, num: int, *arguments: object) -> list[int]:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            pickle.dump((work, num, port, arguments), jobs)
+            jobs.flush()
+            codes: list[int] = json.loads(answers.readline())
+            return codes
+
+        yield run
+        jobs.close()

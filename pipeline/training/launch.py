@@ -1,0 +1,94 @@
+"""Starting the ranks of a run on this machine, by torchrun's own launcher.
+
+torchrun itself ends with 1 whatever its processes end with; this keeps the code that says that a
+run was stopped and can be resumed, which job scripts requeue on.
+"""
+
+import logging
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous.api import RendezvousError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from pipeline.errors import TrainingError
+
+EXIT_FAILED, EXIT_RESUMABLE = 1, 75
+"""Exit codes of a rank that failed, and of one that was stopped and has written a checkpoint."""
+SHUTDOWN_SECONDS = 600
+"""How long ranks that were told to stop have for step and checkpoint, before they are killed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaunchOptions:
+    """Which processes train together."""
+
+    ranks: int
+    """Processes on this machine."""
+    nodes: int = 1
+    """Machines, each with this command and as many processes."""
+    rendezvous: str = "localhost:0"
+    """HOST:PORT, the same for all machines, where HOST is one of them."""
+
+
+def launch(command: Sequence[str], options: LaunchOptions) -> int:
+    """Run a command as every rank, and wait for all of them.
+
+    Args:
+        command: Program and arguments; the environment tells each process its rank.
+        options: How many, and where they meet.
+
+    Returns:
+        Their exit code: 0, `EXIT_RESUMABLE`, or 1 if a rank failed, which has said why.
+
+    Raises:
+        TrainingError: If a rank was killed, or the machines did not meet.
+    """
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what follows says it all
+    program, *arguments = command
+    try:
+        elastic_launch(_config(options), program)(*arguments)
+    except SignalException:  # passed on to the ranks, which have had their time to stop
+        return EXIT_RESUMABLE
+    except ChildFailedError as failed:
+        return _code(failed)
+    except RendezvousError as error:
+        raise TrainingError(
+            f"{options.nodes} machines did not meet at {options.rendezvous}: start the same "
+            "command on each, with an address that all of them reach"
+        ) from error
+    return 0
+
+
+def _config(options: LaunchOptions) -> LaunchConfig:
+    settings: dict[str, Any] = {
+        "min_nodes": options.nodes,
+        "max_nodes": options.nodes,
+        "nproc_per_node": options.ranks,
+        "rdzv_backend": "c10d",
+        "rdzv_endpoint": options.rendezvous,
+        "run_id": "scae",
+        "max_restarts": 0,
+        "shutdown_timeout": SHUTDOWN_SECONDS,
+    }
+    known = {item.name for item in fields(LaunchConfig)}  # the last setting is new in torch 2.10
+    return LaunchConfig(**{name: value for name, value in settings.items() if name in known})
+
+
+def _code(failed: ChildFailedError) -> int:
+    codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+    if EXIT_RESUMABLE in codes.values():
+        return EXIT_RESUMABLE
+    killed = {rank: -code for rank, code in codes.items() if code < 0}
+    if not killed:
+        return EXIT_FAILED
+    # The launcher ends the others by SIGTERM when it finds one killed.
+    rank, number = min(killed.items(), key=lambda item: (item[1] == signal.SIGTERM, item[0]))
+    raise TrainingError(
+        f"rank {rank} was killed by {signal.Signals(number).name}; memory is a common cause (see "
+        "dmesg): go on from the last checkpoint with the same command and --resume"
+    ) from failed
