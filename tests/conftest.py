@@ -16,6 +16,7 @@ from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
 from loaders.image_data import ArrayData
 from tests.s3_server import SECRETS, Proxy, run_proxy, run_s3_server
+from tests.slurm import FakeSlurm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -201,3 +202,9 @@ def s3_url(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", SECRETS[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS[1])
     return f"s3://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> FakeSlurm:
+    """A folder of commands that stand in for SLURM's."""
+    return FakeSlurm(tmp_path / "slurm")

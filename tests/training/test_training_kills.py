@@ -38,7 +38,7 @@ def _end(folder: RunFolder) -> str:
     momenta = [value["momentum_buffer"] for value in state["optimizer"]["state"].values()]
     tensors = [*state["model"].values(), *state["stage"].values(), *momenta]
     rows = list(csv.DictReader(folder.metrics_path.read_text().splitlines()))
-    timed = ("seconds", "images_per_second")
+    timed = ("seconds", "share", "images_per_second")
     kept = [{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows]
     maps = SaliencyStore.open(folder.cache).latest().digest
     parts = [tensor.contiguous().numpy().tobytes() for tensor in tensors]
