@@ -152,23 +152,32 @@ def test_batches_that_nobody_wants_any_more_are_not_kept(folder: Path) -> None:
 
 
 def test_unreadable_image_of_a_later_batch_is_named_at_once(folder: Path) -> None:
+    first_taken, tries = threading.Event(), []
+
     class Broken(Counted):
         def read(self, row: int) -> NDArray[np.uint8]:
             if row == 12:
+                first_taken.wait(10)  # or the first batch would be the one to raise it
+                tries.append(row)
                 raise ImageReadError("cannot read image dog/12.jpg: cut")
             return super().read(row)
+
+    def wait_for_try(number: int) -> None:
+        until = time.monotonic() + 10
+        while len(tries) < number and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)
 
     data = Broken(FolderData(folder))
     with Feed(data, 24, threads=4) as feed:
         feed.take(BATCHES[0], BATCHES[1:])
-        until = time.monotonic() + 10
-        while len(set(data.rows)) < 13 and time.monotonic() < until:
-            time.sleep(0.01)
-        time.sleep(0.05)
+        first_taken.set()
+        wait_for_try(1)
         with pytest.raises(ImageReadError, match=r"dog/12\.jpg"):
             feed.take(BATCHES[1], BATCHES[2:])
         # Another block's error is not this one's, and a retry reads again.
         assert not feed.take(BATCHES[1], (), BATCHES[2:]).unreadable.any()
+        wait_for_try(2)
         data.read = Counted.read.__get__(data)  # type: ignore[method-assign]  # it is there again
         with pytest.raises(ImageReadError, match=r"dog/12\.jpg"):
             feed.take(BATCHES[2])
