@@ -137,7 +137,7 @@ def build_loader(
         )
     rank, world_size = _place(rank, world_size)
     dataset = ScaeDataset(
-        _held(data) if in_memory else data,
+        _held(data, accept_stale=accept_stale) if in_memory else data,
         cache,
         policy,
         transform,
@@ -187,10 +187,11 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     return 0, 1
 
 
-def _held(data: ImageData | MapStyle) -> ArrayData:
+def _held(data: ImageData | MapStyle, *, accept_stale: bool) -> ArrayData:
     images = data if isinstance(data, ImageData) else MapStyleData(data)
     if isinstance(images, ArrayData):
         return images
+    images = images.accepting_changes() if accept_stale else images
     return to_arrays(images, max_bytes=MAX_MEMORY_BYTES)
 
 

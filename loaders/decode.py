@@ -23,7 +23,14 @@ from loaders.image_data import ArrayData, ImageData
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["THREADS_FROM_BYTES", "decode_file", "read_resized", "read_squashed", "squash_rows"]
+__all__ = [
+    "THREADS_FROM_BYTES",
+    "decode_bytes",
+    "read_bytes",
+    "read_resized",
+    "read_squashed",
+    "squash_rows",
+]
 
 THREADS_FROM_BYTES = 64 * 64 * 3
 """Below this size of an image, threads wait for each other longer than for the decoder."""
@@ -39,16 +46,28 @@ _CUT_SHORT = re.compile("premature end", re.IGNORECASE)
 depending on a switch of its own, so it is not asked."""
 
 
-def decode_file(path: str) -> NDArray[np.uint8]:
-    """Return the image in the file at `path`, (H, W, 3) uint8 RGB.
+def read_bytes(path: str) -> bytes:
+    """Return the bytes of the file at `path`.
 
     Raises:
-        ImageReadError: If the file is missing, cut short or no image; the message names it.
+        ImageReadError: If it is missing or can't be read; the message names it.
     """
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
+
+
+def decode_bytes(path: str, content: bytes) -> NDArray[np.uint8]:
+    """Return the image in a file's bytes, (H, W, 3) uint8 RGB.
+
+    Args:
+        path: Of the file, for messages.
+        content: Its bytes.
+
+    Raises:
+        ImageReadError: If the file is empty, cut short or no image; the message names it.
+    """
     if not content:
         raise _unreadable(path, "the file is empty")
     if content.startswith(_JPEG_MAGIC):

@@ -11,6 +11,10 @@ class ImageReadError(DataError):
     """Raised when one image can't be decoded; the message names the file."""
 
 
+class ChangedImageError(ImageReadError):
+    """Raised when an image file is another than the one that was listed; the message names it."""
+
+
 class GeometryError(ScaeError, TypeError):
     """Raised when a transform moves pixels in a way the saliency view does not follow."""
 

@@ -1,21 +1,28 @@
 """Image data sets that are folders of JPEG, PNG and other files."""
 
+import copy
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.decode import THREADS_FROM_BYTES, decode_file
-from loaders.errors import DataError, ImageReadError, OptionError
+from loaders.decode import THREADS_FROM_BYTES, decode_bytes, read_bytes
+from loaders.errors import ChangedImageError, DataError, OptionError
 from loaders.folder_index import FolderIndex, find_split, folders_in, index_class_folders
-from loaders.identity import content_id, ids_array, sample_id
+from loaders.identity import content_id, ids_array
 from loaders.image_data import ArrayData, ImageData
+from loaders.index_folder import IndexPlace
 from loaders.labels_csv import LABELS_FILE, index_labels_csv
+from loaders.listing import size_id
 
 __all__ = ["FolderData", "to_arrays"]
+
+logger = logging.getLogger("scae")
 
 
 class FolderData(ImageData):
@@ -24,6 +31,9 @@ class FolderData(ImageData):
     Where the root holds train/ and test/ (or val/, valid/, validation/), those are the splits, and
     the train split's folders say which classes there are. Paths, and so sample ids, are relative
     to the folder that holds the class folders or labels.csv. Nothing is decoded before `read`.
+    The files are listed once, see `loaders.index_folder`: while the folders show the same times,
+    the list of an earlier start is used, and a file that has another size than it says is refused
+    when it is read.
 
     Args:
         root: The data set's folder.
@@ -45,28 +55,61 @@ class FolderData(ImageData):
         num_classes: int | None = None,
         name: str | None = None,
     ) -> None:
-        place = Path(root)
-        index = _open_index(place, split, num_classes)
-        self.base = str(index.base)
+        root = Path(root)
+        base, self._index_place, index = _open_index(root, split, num_classes)
+        listing = index.listing
+        self.base = str(base)
         self.deep = False
-        self.paths = index.paths
-        keys = (index.paths[row] for row in range(len(index.labels)))
-        labelled = zip(keys, index.labels.tolist(), strict=True)
+        self.paths = listing.paths
+        self._accepts_changes = self._told_change = False
         super().__init__(
-            name=name or place.resolve().name,
+            name=name or root.resolve().name,
             class_names=index.class_names,
-            labels=index.labels,
-            sample_ids=ids_array(sample_id(key, label) for key, label in labelled),
-            content_ids=ids_array(content_id(str(size).encode()) for size in index.sizes.tolist()),
+            labels=listing.labels,
+            sample_ids=listing.sample_ids,
+            content_ids=listing.content_ids,
         )
+        self.fingerprint = index.fingerprint  # of the index: hashing takes a while
 
     def describe(self, row: int) -> str:
         """Return the path of the file at `row`."""
         return os.path.join(self.base, os.fsdecode(self.paths[row]))  # noqa: PTH118 (10x faster)
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        """Return the image at `row`, (H, W, 3) uint8 RGB; see `ImageData.read`."""
-        return decode_file(self.describe(row))
+        """Return the image at `row`, (H, W, 3) uint8 RGB; see `ImageData.read`.
+
+        Raises:
+            ImageReadError: If the file can't be decoded.
+            ChangedImageError: If it is another than when the data was listed.
+        """
+        path = self.describe(row)
+        content = read_bytes(path)
+        pixels = decode_bytes(path, content)
+        known = content_id(content) if self.deep else size_id(len(content))
+        if int.from_bytes(known, "little") != self.content_ids[row]:
+            self._tell_change(path, len(content))
+        return pixels
+
+    def _tell_change(self, path: str, size: int) -> None:
+        """Raise ChangedImageError, or log the first change; the next start lists the data anew."""
+        changed = f"image {path} has changed since the data was listed, it has {size} bytes now"
+        left_to_do = self._index_place.forget()
+        if not self._accepts_changes:
+            cure = left_to_do or "run the same command again, which lists the data anew"
+            raise ChangedImageError(f"{changed}: {cure}")
+        if not self._told_change:
+            self._told_change = True
+            logger.warning("%s: its old map is used (--accept-stale)", changed)
+
+    def accepting_changes(self) -> Self:
+        """Return the data set that hands out images, too, that have changed since it was opened."""
+        accepting = copy.copy(self)
+        accepting._accepts_changes = True
+        return accepting
+
+    def forget_listing(self) -> None:
+        """Have the data listed anew when it is opened next."""
+        self._index_place.forget()
 
     def deepened(self, threads: int = 2) -> Self:
         """Return the data set with content ids of the files' bytes instead of their sizes.
@@ -79,12 +122,7 @@ class FolderData(ImageData):
         """
 
         def hashed(row: int) -> bytes:
-            try:
-                return content_id(Path(self.describe(row)).read_bytes())
-            except OSError as error:
-                raise ImageReadError(
-                    f"cannot read image {self.describe(row)}: {error.strerror}"
-                ) from error
+            return content_id(read_bytes(self.describe(row)))
 
         deeper = self.subset(np.arange(len(self)))
         with ThreadPoolExecutor(threads) as pool:
@@ -155,18 +193,24 @@ def to_arrays(data: ImageData, threads: int = 2, *, max_bytes: int | None = None
     return arrays
 
 
-def _open_index(root: Path, split: str, num_classes: int | None) -> FolderIndex:
+def _open_index(
+    root: Path, split: str, num_classes: int | None
+) -> tuple[Path, IndexPlace, FolderIndex]:
+    """Return the folder that paths are relative to, where the index is kept, and the index."""
     folder = find_split(root, split)
     base = root / folder
     for table_folder, split_folder in ((base, ""), (root, folder)):
         if (table_folder / LABELS_FILE).exists():
-            return index_labels_csv(table_folder, split_folder, num_classes)
+            place = IndexPlace(table_folder, (LABELS_FILE, split_folder, num_classes))
+            make = partial(index_labels_csv, table_folder, split_folder, num_classes)
+            return table_folder, place, place.index(make)
     train_names = None
     if folder and (root / "train").is_dir():
         train_names = sorted(folders_in(root / "train"))
-    index = index_class_folders(base, train_names)
+    place = IndexPlace(base, ("class folders",))
+    index = place.index(partial(index_class_folders, base, train_names))
     if num_classes is not None and num_classes != len(index.class_names):
         raise DataError(
             f"{base} has {len(index.class_names)} class folders, got num_classes = {num_classes}"
         )
-    return index
+    return base, place, index

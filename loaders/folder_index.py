@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from loaders.errors import DataError, OptionError
-from loaders.identity import PathTable
+from loaders.identity import fingerprint
+from loaders.listing import Listing, Times, change_times
 
 __all__ = [
     "HELD_OUT_FOLDERS",
@@ -27,37 +25,49 @@ HELD_OUT_FOLDERS = ("test", "val", "valid", "validation")
 """Names of the folder that holds split "test", the first found wins."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FolderIndex:
     """The images of one data set: where they are and what they show."""
-
-    base: Path
-    """Folder that the paths are relative to."""
 
     class_names: tuple[str, ...]
     """Name of each of the K classes."""
 
-    paths: PathTable
-    """N relative POSIX paths."""
+    listing: Listing
+    """The files, by relative path."""
 
-    labels: NDArray[np.int64]
-    """(N,) in [0, K)."""
+    class_folders: dict[str, tuple[slice, slice]]
+    """Class folder -> which files and which places of the listing are in it; empty for a table."""
 
-    sizes: NDArray[np.int64]
-    """(N,) file sizes in bytes."""
+    fingerprint: str
+    """Of the whole data set, see `loaders.identity.fingerprint`."""
 
     @classmethod
     def of(
-        cls, base: Path, class_names: Sequence[str], files: Sequence[tuple[bytes, int, int]]
+        cls,
+        class_names: Sequence[str],
+        listing: Listing,
+        class_folders: dict[str, tuple[slice, slice]] | None = None,
     ) -> "FolderIndex":
-        """Return the index of `files`, each (relative path, label, size in bytes)."""
+        """Return the index of files, with its fingerprint."""
         return cls(
-            base=base,
             class_names=tuple(class_names),
-            paths=PathTable.of([path for path, _, _ in files]),
-            labels=np.array([label for _, label, _ in files], np.int64),
-            sizes=np.array([size for _, _, size in files], np.int64),
+            listing=listing,
+            class_folders=class_folders or {},
+            fingerprint=fingerprint(class_names, listing.sample_ids, listing.content_ids),
         )
+
+    def unchanged(self, base: Path, folder: str, label: int) -> Listing | None:
+        """Return what is in a class folder, None if it has changed or had another label.
+
+        Args:
+            base: Folder of class folders.
+            folder: Name of the class folder.
+            label: Its class number.
+        """
+        files, places = self.class_folders.get(folder, (slice(0), slice(0)))
+        part = self.listing.part(files, places)
+        known = len(part.labels) and part.labels[0] == label
+        return part if known and part.holds(base) else None
 
 
 def find_split(root: Path, split: str) -> str:
@@ -89,12 +99,16 @@ def find_split(root: Path, split: str) -> str:
     return held_out[0]
 
 
-def index_class_folders(base: Path, class_names: Sequence[str] | None = None) -> FolderIndex:
+def index_class_folders(
+    base: Path, class_names: Sequence[str] | None = None, known: FolderIndex | None = None
+) -> FolderIndex:
     """Return the index of the images in the folders of `base`, one folder a class.
 
     Args:
         base: Folder of class folders.
         class_names: The classes of the train split, in label order; None = all folders by name.
+        known: An earlier index: only class folders that are new or have changed are listed. It is
+            returned itself if there are none.
 
     Raises:
         DataError: If there is no class folder, one is empty or unknown, or one can't be read.
@@ -107,18 +121,29 @@ def index_class_folders(base: Path, class_names: Sequence[str] | None = None) ->
         )
     names = list(folders if class_names is None else class_names)
     label_of = {name: label for label, name in enumerate(names)}
-    files: list[tuple[bytes, int, int]] = []
+    parts: list[Listing] = []
+    num_listed = 0
     for folder in folders:
         if folder not in label_of:
             raise DataError(f"class folder {base / folder} is none of the train split's")
-        found = _image_files(base, folder)
-        if not found:
-            raise DataError(
-                f"class folder {base / folder} has no image ({' '.join(IMAGE_SUFFIXES)}); "
-                "add some or remove the folder"
-            )
-        files += [(path, label_of[folder], size) for path, size in found]
-    return FolderIndex.of(base, names, files)
+        label = label_of[folder]
+        part = known.unchanged(base, folder, label) if known else None
+        num_listed += part is None
+        parts.append(part or _list_class_folder(base, folder, label))
+    if known and not num_listed and list(known.class_folders) == folders:
+        if known.class_names == tuple(names):
+            return known
+    return _joined(names, folders, parts)
+
+
+def _joined(names: list[str], folders: list[str], parts: list[Listing]) -> FolderIndex:
+    class_folders = {}
+    file, place = 0, 0
+    for folder, part in zip(folders, parts, strict=True):
+        files, places = slice(file, file + len(part.paths)), slice(place, place + len(part.places))
+        class_folders[folder] = (files, places)
+        file, place = files.stop, places.stop
+    return FolderIndex.of(names, Listing.joined(parts), class_folders)
 
 
 def folders_in(root: Path) -> set[str]:
@@ -130,13 +155,16 @@ def folders_in(root: Path) -> set[str]:
         raise _unreadable(error) from error
 
 
-def _image_files(base: Path, folder: str) -> list[tuple[bytes, int]]:
-    """Return (relative path, size in bytes) of the images below base/folder, by path."""
-    found: list[tuple[bytes, int]] = []
+def _list_class_folder(base: Path, folder: str, label: int) -> Listing:
+    """Return the images below base/folder, by path, and all folders on the way."""
+    files: list[tuple[bytes, int, int]] = []
+    places: list[tuple[bytes, Times]] = []
     waiting = [folder]
     try:
         while waiting:
             place = waiting.pop()
+            # Before its files are listed: whatever changes it from here on is noticed.
+            places.append((os.fsencode(place), change_times((base / place).stat())))
             with os.scandir(base / place) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
@@ -145,10 +173,15 @@ def _image_files(base: Path, folder: str) -> list[tuple[bytes, int]]:
                     if entry.is_dir():
                         waiting.append(path)
                     elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                        found.append((os.fsencode(path), entry.stat().st_size))
+                        files.append((os.fsencode(path), label, entry.stat().st_size))
     except OSError as error:
         raise _unreadable(error) from error
-    return sorted(found)
+    if not files:
+        raise DataError(
+            f"class folder {base / folder} has no image ({' '.join(IMAGE_SUFFIXES)}); "
+            "add some or remove the folder"
+        )
+    return Listing.of(sorted(files), places)
 
 
 def _unreadable(error: OSError) -> DataError:

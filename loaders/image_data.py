@@ -4,7 +4,6 @@ Shape letters: N images, K classes, H height, W width.
 """
 
 import copy
-import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from loaders.errors import DataError
-from loaders.identity import PathTable, content_id, ids_array, sample_id
+from loaders.identity import PathTable, content_id, fingerprint, ids_array, sample_id
 from loaders.shared_array import SharedArrays
 
 __all__ = ["ArrayData", "ImageData"]
@@ -81,14 +80,7 @@ class ImageData(SharedArrays, ABC):
     @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 of the class names and of all samples, whatever their order."""
-        digest = hashlib.sha256(b"scae data 1\0")
-        for class_name in self.class_names:
-            encoded = class_name.encode("utf-8", "surrogateescape")
-            digest.update(len(encoded).to_bytes(8, "little") + encoded)
-        order = np.argsort(self.sample_ids)  # ids differ, so this is one definite order
-        pairs_N2 = np.stack([self.sample_ids[order], self.content_ids[order]], axis=1)
-        digest.update(b"\0" + pairs_N2.astype("<u8").tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.class_names, self.sample_ids, self.content_ids)
 
     @abstractmethod
     def describe(self, row: int) -> str:
@@ -101,6 +93,16 @@ class ImageData(SharedArrays, ABC):
         Raises:
             ImageReadError: If the file can't be decoded; the message names it.
         """
+
+    def accepting_changes(self) -> Self:
+        """Return the data set that hands out images, too, that have changed since it was opened.
+
+        Only files are compared; other data hands out what it has.
+        """
+        return self
+
+    def forget_listing(self) -> None:
+        """Have the data listed anew when it is opened next, where that is done from a list."""
 
     def subset(self, rows: ArrayLike) -> Self:
         """Return the data set of the images at `rows`, in that order, with the same classes.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loaders.errors import DataError
 from loaders.folder_index import FolderIndex
+from loaders.listing import UNSETTLED, Listing, Times, change_times
 
 __all__ = ["LABELS_FILE", "index_labels_csv"]
 
@@ -24,18 +25,25 @@ class _Row:
     class_name: str
 
 
-def index_labels_csv(root: Path, split_folder: str, num_classes: int | None) -> FolderIndex:
+def index_labels_csv(
+    root: Path, split_folder: str, num_classes: int | None, known: FolderIndex | None = None
+) -> FolderIndex:
     """Return the index of the files that root/labels.csv lists.
 
     Args:
         root: Folder that holds the table; its paths are relative to it.
         split_folder: Name of the split's sub-folder: rows outside it are of other splits. "" = all.
         num_classes: Number of classes K; None = the largest label of the table + 1.
+        known: An earlier index for the same arguments: returned itself if neither table nor folders
+            have changed.
 
     Raises:
         DataError: If the table is malformed or lists a file that is not there.
     """
+    if known and known.listing.holds(root):
+        return known
     table = root / LABELS_FILE
+    places = [_place(table, LABELS_FILE)]
     rows = list(_read_table(table))
     if not rows:
         raise DataError(f"{table} lists no images; add rows under its header path,label")
@@ -51,8 +59,20 @@ def index_labels_csv(root: Path, split_folder: str, num_classes: int | None) -> 
             f"{table} lists nothing below {split_folder}/, though {root} has split folders; "
             f"pass {root / split_folder} for its class folders, or move the table away"
         )
+    # Before the files are looked at: whatever changes a folder from here on is noticed.
+    folders = sorted({posixpath.dirname(row.path) for row in chosen})
+    places += [_place(root / folder, folder) for folder in folders]
     files = [(os.fsencode(row.path), row.label, _size(root, table, row)) for row in chosen]
-    return FolderIndex.of(root, _class_names(rows, num_classes or largest.label + 1), files)
+    names = _class_names(rows, num_classes or largest.label + 1)
+    return FolderIndex.of(names, Listing.of(files, places))
+
+
+def _place(path: Path, name: str) -> tuple[bytes, Times]:
+    """Return a place and its times; those of one that is missing are told by what needs it."""
+    try:
+        return os.fsencode(name), change_times(path.stat())
+    except OSError:
+        return os.fsencode(name), UNSETTLED
 
 
 def _read_table(table: Path) -> Iterator[_Row]:

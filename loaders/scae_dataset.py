@@ -65,7 +65,8 @@ class ScaeDataset(Dataset[tuple[Tensor, Tensor]]):
         lease: bool = False,
     ) -> None:
         _check_transform(transform)
-        self.data = base if isinstance(base, ImageData) else MapStyleData(base)
+        data = base if isinstance(base, ImageData) else MapStyleData(base)
+        self.data = data.accepting_changes() if accept_stale else data
         self.method = Scae(policy) if isinstance(policy, ScaePolicy) else policy
         if self.method is not None:
             self.method.check_data(self.data)

@@ -37,6 +37,14 @@ def resident_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def index_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep index files of tests out of the user's own folder, and out of `tmp_path`'s data."""
+    folder = tmp_path_factory.getbasetemp() / "indexes"
+    monkeypatch.setenv("SCAE_INDEX_DIR", str(folder))
+    return folder
+
+
 @pytest.fixture
 def make_plan() -> Callable[..., GenerationPlan]:
     """Build a plan for `num_samples` maps of 3x4 in blocks of 8 rows."""

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from cache_store.errors import CacheNotFoundError
@@ -101,7 +101,8 @@ def execute(
         return reused_report(latest, time.perf_counter() - begun)
     writer = store.begin(plan.generation)
     executor = executor or own_loop(opened, built)
-    work = compute_blocks(plan, writer, plan.blocks, executor, progress, stop)
+    with listed_anew_after_failure(opened):
+        work = compute_blocks(plan, writer, plan.blocks, executor, progress, stop)
     generation = store.publish(writer, class_neighbours(built.module, plan.network.num_classes))
     return RefreshReport(
         generation=generation,
@@ -128,6 +129,16 @@ def open_or_create(plan: RefreshPlan, data: ImageData) -> SaliencyStore:
         deep=data.deep,
         fsync=plan.options.fsync,
     )
+
+
+@contextmanager
+def listed_anew_after_failure(opened: ImageData) -> Iterator[None]:
+    """Have the data listed anew if blocks fail: other machines may have seen that it changed."""
+    try:
+        yield
+    except BlocksFailed:
+        opened.forget_listing()
+        raise
 
 
 def own_loop(opened: ImageData, built: BuiltNetwork) -> LoopExecutor:

@@ -19,6 +19,7 @@ from pipeline.refresh.job import (
     begun_number,
     compute_blocks,
     latest_of_plan,
+    listed_anew_after_failure,
     open_or_create,
     own_loop,
     reused_report,
@@ -86,7 +87,8 @@ def execute_part(
     if latest is None:
         writer = store.begin(plan.generation)
         executor = executor or own_loop(opened, built)
-        work = compute_blocks(plan, writer, blocks, executor, progress, stop)
+        with listed_anew_after_failure(opened):
+            work = compute_blocks(plan, writer, blocks, executor, progress, stop)
         number, found = writer.number, work.rows_found
     return PartReport(
         generation=number,

@@ -96,6 +96,8 @@ def build_parts(
     source = training_source(recipe)
     network_size = recipe.data.size
     train_data = source.open()
+    if accept_stale:
+        train_data = train_data.accepting_changes()
     check_data(recipe, train_data.class_counts)
     built = network_source(recipe, train_data.num_classes).build()
     size = network_size or built.native_size

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFile
 from torchvision.transforms.v2 import functional
 
-from loaders.decode import decode_file, read_resized
+from loaders.decode import decode_bytes, read_bytes, read_resized
 from loaders.errors import DataError, ImageReadError, OptionError
 from loaders.folder_data import FolderData
 from loaders.image_data import ArrayData
@@ -19,6 +19,10 @@ RAMP_HWC = np.stack(
     [np.broadcast_to(np.arange(64) * 4, (48, 64)), np.full((48, 64), 90), np.full((48, 64), 200)],
     axis=2,
 ).astype(np.uint8)
+
+
+def _decode(path: Path) -> np.ndarray:
+    return decode_bytes(str(path), read_bytes(str(path)))
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
@@ -76,7 +80,7 @@ def _files() -> dict[str, tuple[bytes, np.ndarray, int]]:
 def test_every_kind_of_file_becomes_8_bit_rgb(tmp_path: Path, name: str) -> None:
     content, expected_HWC, tolerance = _files()[name]
     (tmp_path / name).write_bytes(content)
-    image_HWC = decode_file(str(tmp_path / name))
+    image_HWC = _decode(tmp_path / name)
     assert image_HWC.dtype == np.uint8
     assert image_HWC.flags.c_contiguous
     assert image_HWC.flags.writeable
@@ -89,7 +93,7 @@ def test_jpegs_have_the_bytes_that_pillow_gives(tmp_path: Path, name: str) -> No
     (tmp_path / name).write_bytes(_files()[name][0])
     with Image.open(tmp_path / name) as image:
         expected_HWC = np.array(image.convert("RGB"))
-    np.testing.assert_array_equal(decode_file(str(tmp_path / name)), expected_HWC)
+    np.testing.assert_array_equal(_decode(tmp_path / name), expected_HWC)
 
 
 CUT_FILES = [(name, n) for name in ("rgb.jpg", "progressive.JPEG") for n in (1, 2, 10, 300)]
@@ -104,7 +108,7 @@ def test_a_cut_jpeg_is_an_error_whatever_pillow_is_told(
     content = _files()[name][0]
     path.write_bytes(content[: max(40, len(content) - missing)])
     with pytest.raises(ImageReadError, match=re.escape(f"cannot read image {path}: ")):
-        decode_file(str(path))
+        _decode(path)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_what_is_no_image_is_an_error_that_names_file_and_cure(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ImageReadError, match=re.escape(f"{path}: {reason}")) as caught:
-        decode_file(str(path))
+        _decode(path)
     assert str(caught.value).endswith("; replace or remove this file")
     assert "\n" not in str(caught.value)
     assert ".cpp" not in str(caught.value)
