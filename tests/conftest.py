@@ -14,7 +14,9 @@ import pytest
 from cache_store.provenance import Provenance
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
+from loaders import index_folder, listing
 from loaders.image_data import ArrayData
+from tests.loaders.index_trees import SETTLED_SECONDS
 from tests.s3_server import SECRETS, Proxy, run_proxy, run_s3_server
 from tests.slurm import FakeSlurm
 
@@ -43,6 +45,16 @@ def index_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.getbasetemp() / "indexes"
     monkeypatch.setenv("SCAE_INDEX_DIR", str(folder))
     return folder
+
+
+@pytest.fixture
+def indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for index files, of which none has been written yet."""
+    place = tmp_path / "indexes"
+    monkeypatch.setenv("SCAE_INDEX_DIR", str(place))
+    monkeypatch.setattr(listing, "SETTLED_NS", int(SETTLED_SECONDS * 1e9))
+    monkeypatch.setattr(index_folder, "_WARNED", set())
+    return place
 
 
 @pytest.fixture

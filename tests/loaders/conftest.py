@@ -14,7 +14,6 @@ from torchvision import tv_tensors
 from cache_store.provenance import Provenance
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
-from loaders import index_folder, listing
 from loaders.build import build_loader
 from loaders.geometry import CropFlip
 from loaders.image_data import ArrayData
@@ -23,7 +22,7 @@ from loaders.shapes import render_shapes
 from loaders.shapes_forms import FORM_NAMES
 from loaders.transforms import StandardTransform
 from loaders.view import View
-from tests.loaders.index_trees import SETTLED_SECONDS, make_tree
+from tests.loaders.index_trees import make_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,16 +37,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Seen = tuple[Floats, Floats, NDArray[np.bool_]]
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-
-
-@pytest.fixture
-def indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for index files, of which none has been written yet."""
-    place = tmp_path / "indexes"
-    monkeypatch.setenv("SCAE_INDEX_DIR", str(place))
-    monkeypatch.setattr(listing, "SETTLED_NS", int(SETTLED_SECONDS * 1e9))
-    monkeypatch.setattr(index_folder, "_WARNED", set())
-    return place
 
 
 @pytest.fixture
