@@ -8,8 +8,8 @@ from pipeline.training.run_folder import RunFolder
 from pipeline.training.run_log import WARNING
 
 DECISIVE = (
-    "recipe_digest", "fingerprint", "device", "precision", "threads", "generation_digest",
-    "versions",
+    "recipe_digest", "fingerprint", "device", "precision", "ranks", "threads",
+    "generation_digest", "versions",
 )  # fmt: skip
 """What a run begins with that decides its result."""
 

@@ -55,6 +55,7 @@ def run_facts(parts: RunParts, generation: int) -> dict[str, Any]:
         "method": recipe.augment.name,
         "device": parts.device.type,
         "precision": "bf16" if parts.bf16 else "fp32",
+        "ranks": parts.ranks.size,
         "threads": torch.get_num_threads(),
         "workers": parts.loader.num_workers,
         "cache": parts.cache,
