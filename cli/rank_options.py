@@ -42,6 +42,11 @@ def rank_options(function: Function) -> Function:
     return function
 
 
+def without_stack_traces() -> None:
+    """Keep torch from warning of connections with stack traces; call this before its import."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def start_ranks(options: dict[str, Any]) -> None:
     """Start this command as several processes if `rank_options` say so, and leave with their code.
 

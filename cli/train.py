@@ -6,7 +6,7 @@ from typing import Any, Literal
 import click
 
 from cli.commands import UserErrorCommand
-from cli.rank_options import rank_options, said_once, start_ranks
+from cli.rank_options import rank_options, said_once, start_ranks, without_stack_traces
 from cli.screen import screen
 
 
@@ -78,6 +78,7 @@ def train_command(
       scae train --recipe recipes/shapes.toml --run runs/shapes --ranks 2
       scae train --recipe my.toml --run runs/my --ranks 4 --nodes 2 --rendezvous node1:29500
     """  # noqa: D301  # click wants the character, not two
+    without_stack_traces()
     from pipeline.refresh.stopping import stop_on_signals
     from pipeline.training.recipe_file import load_recipe
     from pipeline.training.trainer import TrainOptions, train

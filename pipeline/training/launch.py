@@ -6,6 +6,7 @@ run was stopped and can be resumed, which job scripts requeue on.
 
 import logging
 import signal
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -48,6 +49,7 @@ def launch(command: Sequence[str], options: LaunchOptions) -> int:
     Raises:
         TrainingError: If a rank was killed, or the machines did not meet.
     """
+    _check_meeting(options)
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what follows says it all
     program, *arguments = command
     try:
@@ -62,6 +64,20 @@ def launch(command: Sequence[str], options: LaunchOptions) -> int:
             "command on each, with an address that all of them reach"
         ) from error
     return 0
+
+
+def _check_meeting(options: LaunchOptions) -> None:
+    host, colon, port = options.rendezvous.rpartition(":")
+    problem = "" if colon and port.isdecimal() else "it must be HOST:PORT"
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port) if port.isdecimal() else None)
+    except (OSError, OverflowError) as error:
+        problem = problem or str(error)
+    if problem:
+        raise TrainingError(
+            f"can't meet at --rendezvous {options.rendezvous}: {problem}; name a machine of the "
+            "run, as all of them know it, and a free port"
+        )
 
 
 def _config(options: LaunchOptions) -> LaunchConfig:

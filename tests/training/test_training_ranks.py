@@ -237,3 +237,9 @@ def test_a_killed_rank_is_named(tmp_path: Path) -> None:
     command = [sys.executable, "-c", f"{dying}time.sleep(60)"]
     with pytest.raises(TrainingError, match=r"rank 1 was killed by SIGKILL; memory .* --resume"):
         launch(command, LaunchOptions(ranks=2))
+
+
+@pytest.mark.parametrize("address", ["nowhere.invalid:29500", "localhost", "localhost:x", ":99999"])
+def test_a_meeting_place_that_can_not_be_is_named_at_once(address: str) -> None:
+    with pytest.raises(TrainingError, match=rf"can't meet at --rendezvous {address}: .* free port"):
+        launch(["true"], LaunchOptions(ranks=1, nodes=2, rendezvous=address))
