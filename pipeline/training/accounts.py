@@ -24,8 +24,11 @@ class Overhead:
 
     loader: float
     """Its own code in the processes that make batches."""
+    maps: float
+    """What training stood still for maps, in all epochs together."""
     refresh: float | None
-    """One refresh of all maps over one epoch of plain steps; None where none was measured."""
+    """One refresh of all maps over one epoch of plain steps; None where training stood still for
+    none."""
     interval: int
     """R of the run: epochs between refreshes; 0 for none."""
 
@@ -39,6 +42,8 @@ class Overhead:
         told = () if self.refresh is None else tuple(dict.fromkeys((*own, *INTERVALS)))
         return {
             "loader": self.loader,
+            "maps": self.maps,
+            "total": self.loader + self.maps,
             "refresh": self.refresh,
             "interval": self.interval,
             "by_interval": {str(interval): self.with_interval(interval) for interval in told},
@@ -58,12 +63,13 @@ def shares(row: Row) -> dict[str, float]:
     }
 
 
-def overhead(rows: Sequence[Row], interval: int) -> Overhead | None:
+def overhead(rows: Sequence[Row], interval: int, *, inline: bool) -> Overhead | None:
     """Return what the first stage's method has added to its plain steps.
 
     Args:
         rows: The run's epochs.
         interval: R, 0 for no refreshes.
+        inline: Whether training stands still as long as a refresh takes.
 
     Returns:
         None if no time was measured.
@@ -75,10 +81,11 @@ def overhead(rows: Sequence[Row], interval: int) -> Overhead | None:
     plain = sum(row["seconds_train"] for row in first) - in_loop
     if plain <= 0:
         return None
-    refreshes = [row["seconds_refresh"] for row in first if row["seconds_refresh"]]
+    refreshes = [row["seconds_refresh"] for row in first if inline and row["refresh"] == "yes"]
     mean = sum(refreshes) / len(refreshes) if refreshes else None
     return Overhead(
         loader=code / plain,
+        maps=sum(row["seconds_refresh"] for row in first) / plain,
         refresh=None if mean is None else mean / (plain / len(first)),
         interval=interval,
     )
@@ -86,12 +93,13 @@ def overhead(rows: Sequence[Row], interval: int) -> Overhead | None:
 
 def overhead_lines(measured: Mapping[str, Any]) -> list[str]:
     """Return what summary.json says of the overhead as lines for the user."""
-    line = f"overhead   {measured['method']}'s code {measured['loader']:.2%} of the plain step"
+    line = f"overhead   {measured['method']}'s code {measured['loader']:.2%} of the plain steps"
+    if measured["maps"]:
+        line += f", maps {measured['maps']:.1%}, together {measured['total']:.1%}"
     if measured["refresh"] is None:
         return [line]
-    line += f", a refresh {measured['refresh']:.1%} of a plain epoch"
-    together = f"together {interval_text(measured)} (the paper: {PAPER})"
-    return [line, f"{'':10} {together}"]
+    told = f"a refresh takes {measured['refresh']:.1%} of a plain epoch: {interval_text(measured)}"
+    return [line, f"{'':10} {told} (the paper: {PAPER})"]
 
 
 def interval_text(measured: Mapping[str, Any]) -> str:

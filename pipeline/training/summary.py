@@ -129,7 +129,7 @@ def _overhead(parts: RunParts, rows: Sequence[Row]) -> dict[str, Any] | None:
     if parts.method is None:
         return None
     interval = parts.recipe.refresh.interval if augment.reads_maps else 0
-    found = overhead(rows, interval)
+    found = overhead(rows, interval, inline=True)
     return None if found is None else {"method": augment.name, **found.as_dict()}
 
 
