@@ -112,6 +112,6 @@ class PathTable(SharedArrays):
         Args:
             rows: Which; the table must not be a `subset`.
         """
-        lengths = self.lengths[rows]
+        lengths = self.ends[rows] - self.starts[rows]
         first = int(self.starts[rows][0]) if len(lengths) else 0
         return self.of_lengths(self.buffer[first : first + int(lengths.sum())], lengths)
