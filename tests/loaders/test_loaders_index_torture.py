@@ -64,9 +64,10 @@ def test_after_any_change_among_many_files_an_index_gives_what_a_listing_gives(
         else:
             with (tree / "n0007/images/5.jpg").open("ab") as file:
                 file.write(b"more")
+            before = len(list(indexes.iterdir()))
             with pytest.raises(ChangedImageError, match="n0007/images"):
                 FolderData(tree).read(11 + 7 * NUM_FILES // NUM_FOLDERS)
-            assert list(indexes.iterdir()) == []
+            assert len(list(indexes.iterdir())) == before - 1
         assert opened(tree) == opened_plainly(tree)
         settle()
         assert opened(tree) == opened_plainly(tree)
