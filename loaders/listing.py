@@ -25,7 +25,8 @@ SETTLED_NS = 2_000_000_000
 clock is coarse (FAT: 2 s)."""
 
 UNSETTLED: Times = (-1, -1)
-"""Noted for a place that was changed too recently: it may change again and show the same times."""
+"""Noted for a place that was changed too recently: it may change again and show the same times. No
+place has these times themselves, so it counts as changed."""
 
 
 def change_times(status: os.stat_result) -> Times:
@@ -103,8 +104,6 @@ class Listing:
         """Tell whether no place has changed since: no file is added, removed or renamed."""
         root = os.fsencode(base)
         for row, noted in enumerate(self.times.tolist()):
-            if min(noted) < 0:
-                return False
             try:
                 status = os.stat(os.path.join(root, self.places[row]))  # noqa: PTH116, PTH118 (bytes)
             except OSError:

@@ -140,6 +140,23 @@ def test_splits_have_indexes_of_their_own_and_the_train_folders_say_the_classes(
     assert opened(place, "test") == opened_plainly(place, "test")
 
 
+@pytest.mark.parametrize("change", ["class-of-no-test-image", "last-test-class-removed"])
+def test_a_test_split_follows_changes_that_none_of_its_folders_shows(
+    tmp_path: Path, indexes: Path, change: str
+) -> None:
+    place = tmp_path / "splits"
+    for name in ("train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg", "test/b/4.jpg"):
+        write(place / name, 10)
+    settle()
+    opened(place, "test")
+    assert len(list(indexes.iterdir())) == 1
+    if change == "class-of-no-test-image":
+        write(place / "train/c/5.jpg", 10)
+    else:
+        shutil.rmtree(place / "test/b")
+    assert opened(place, "test") == opened_plainly(place, "test")
+
+
 TABLE = "path,label,name\nbee/0.jpg,1,b\nant/0.jpg,0,a\ndög/y.jpg,1,b\n"
 
 
