@@ -6,10 +6,16 @@ from html import escape
 from pipeline.training.report_figures import Chart
 
 STYLE = """
-:root { color-scheme: light; --ink: #1b1b1b; --soft: #5f6368; --line: #dddddd; --back: #f6f7f8; }
+:root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5f6368; --line: #dddddd;
+  --back: #f6f7f8; --paper: #ffffff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --soft: #a5aab0; --line: #3c4043;
+  --back: #25282c; --paper: #17191c; }
+  /* Charts are drawn for white paper: turn their lightness round and keep their hues. */
+  .charts img, .scroll > img { filter: invert(.9) hue-rotate(180deg); } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 20px 16px 48px; max-width: 1240px; color: var(--ink);
-  background: white; font: 15px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+  background: var(--paper);
+  font: 15px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 h1 { margin: 0; font-size: 1.7rem; overflow-wrap: anywhere; }
 h2 { margin: 36px 0 12px; padding-bottom: 4px; font-size: 1.2rem;
   border-bottom: 2px solid var(--line); }
@@ -38,7 +44,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .samples { width: 100%; table-layout: fixed; }
 .samples th, .samples td { padding: 0 8px 12px 0; text-align: left; vertical-align: top;
   font-size: .88rem; overflow-wrap: anywhere; }
-.samples tr > :first-child { position: sticky; left: 0; z-index: 1; background: white; }
+.samples tr > :first-child { position: sticky; left: 0; z-index: 1; background: var(--paper); }
 .samples svg { display: block; width: 100%; max-width: 224px; margin-bottom: 3px; }
 .samples rect { fill: none; stroke-width: 1.6; vector-effect: non-scaling-stroke; }
 .samples .rim { stroke: black; stroke-opacity: .55; stroke-width: 3.6; }

@@ -23,6 +23,7 @@ from loaders.randomness import KeyedStream
 from pipeline.training.report import write_report
 from pipeline.training.report_samples import NUM_BOXES
 from pipeline.training.run_folder import METRIC_COLUMNS
+from tests.browser import headless_chromium, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -297,3 +298,20 @@ def test_report_of_many_classes_and_epochs_stays_small(
         summary=full_summary(per_class=np.linspace(0, 1, 1000).tolist()),
     )
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
+
+
+def test_report_is_whole_on_a_phone_and_on_a_wide_screen(
+    report: Callable[..., Page], tmp_path: Path
+) -> None:
+    report()
+    num_pictures = len(re.findall("<img ", (tmp_path / "report.html").read_text()))
+    with headless_chromium() as browser:
+        for width in (1280, 390):
+            seen = measure(browser, tmp_path / "report.html", width)
+            assert len(seen["natural"]) == num_pictures > 0
+            assert min(seen["natural"]) > 0
+            assert min(seen["sizes"]) > 20
+            assert seen["unnamed"] == 0
+            assert seen["window"] == width
+            assert seen["width"] <= width
+            assert seen["fetched"] == []
