@@ -106,7 +106,7 @@ def compare_generations(
         raise RefreshError(f"lambda must be finite, got {lam}")
     one, two, num = _match(first, second, sample)
     size = first.provenance.size
-    tv_M = _tv_distances(one, two, size, lam, progress)
+    tv_M = tv_distances(one.maps, two.maps, size, lam, progress)
     correlation_M = rank_correlations(one.maps, two.maps)
     moved_M = peaks_moved(one.maps, two.maps)
     known_M = np.isfinite(correlation_M)
@@ -216,12 +216,29 @@ def peaks_moved(first_Mhw: NDArray[np.uint8], second_Mhw: NDArray[np.uint8]) -> 
     return moved_M
 
 
-def _tv_distances(
-    one: _Side, two: _Side, size: int, lam: float, progress: Progress
+def tv_distances(
+    first_Mhw: NDArray[np.uint8],
+    second_Mhw: NDArray[np.uint8],
+    size: int,
+    lam: float,
+    progress: Progress = lambda _done, _total: None,
 ) -> NDArray[np.float64]:
-    """Return half the L1 distance between two densities of Eq. 4 over all pixels: (M,) float64."""
-    num = len(one.rows)
-    normalisers = [(side.maps, *gains_and_floors(side.maps, (size, size))) for side in (one, two)]
+    """Return half the L1 distance between two densities of Eq. 4 over all pixels of each sample.
+
+    Args:
+        first_Mhw: (M, h, w) uint8 maps, 255 = 1.0.
+        second_Mhw: Others of the same samples; h and w may differ from the first ones'.
+        size: Side in pixels of the image that the densities are over.
+        lam: Guidance strength of Eq. 4.
+        progress: Called with samples done and samples in all.
+
+    Returns:
+        (M,) float64 in [0, 1].
+    """
+    num = len(first_Mhw)
+    normalisers = [
+        (maps, *gains_and_floors(maps, (size, size))) for maps in (first_Mhw, second_Mhw)
+    ]
     distances_M = np.empty(num)
     step = max(1, CHUNK_PIXELS // size**2)
     for start in range(0, num, step):

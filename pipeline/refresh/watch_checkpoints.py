@@ -58,10 +58,14 @@ class CheckpointFolder:
 
         A pin of an epoch that training has not reached is an earlier training's in this folder.
         """
-        own = _listed(self.folder, self._name)
+        own = self.own()
         newest = max(own, default=-1)
         pinned = _listed(self._pins, self._pin_name)
         return {epoch: one for epoch, one in pinned.items() if epoch <= newest} | own
+
+    def own(self) -> dict[int, Checkpoint]:
+        """Return the trainer's own files by epoch."""
+        return _listed(self.folder, self._name)
 
     def pin(self, checkpoint: Checkpoint) -> Checkpoint | None:
         """Give a checkpoint a name that its trainer does not remove; None if it is gone already.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
 
-__all__ = ["load_weights", "read_weights", "weights_digest"]
+__all__ = ["load_weights", "read_weights", "state_digest", "weights_digest"]
 
 _CONTAINERS = ("model", "state_dict", "network")
 """Keys under which checkpoints keep the state dict, in the order in which they are tried."""
@@ -24,8 +24,13 @@ def weights_digest(network: nn.Module) -> str:
     It covers each tensor's name, dtype, shape and bytes, in the order of the names, and depends
     neither on the device nor on the memory format. Wrappers change the names: unwrap first.
     """
+    return state_digest(network.state_dict())
+
+
+def state_digest(state: Mapping[str, object]) -> str:
+    """Return the same of a network's state dict, as `read_weights` reads it from a file."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         if not isinstance(tensor, Tensor):
             continue  # extra state of a module's own making has no canonical bytes
         header = f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode()
