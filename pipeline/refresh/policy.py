@@ -21,7 +21,7 @@ class RefreshDecision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefreshPolicy:
-    """Refresh every `interval` epochs, where the next epoch can make use of it."""
+    """Refresh every `interval` epochs, where the epoch that gets the maps can make use of them."""
 
     num_epochs: int
     """T."""
@@ -29,13 +29,19 @@ class RefreshPolicy:
     """R: epochs between refreshes; 0 = never."""
     lam: Callable[[int], float]
     """lambda by 0-based epoch (Eq. 5)."""
+    lag: int = 0
+    """Epochs that maps are adopted later than they could be at the earliest."""
 
     def __post_init__(self) -> None:
-        if self.num_epochs < 1 or self.interval < 0:
+        if self.num_epochs < 1 or self.interval < 0 or self.lag < 0:
             raise RecipeError(
-                "epochs must be 1 or more and refresh.interval 0 or more, "
-                f"got {self.num_epochs} and {self.interval}"
+                "epochs must be 1 or more, refresh.interval and lag 0 or more, "
+                f"got {self.num_epochs}, {self.interval} and {self.lag}"
             )
+
+    def adopted_at(self, epoch: int) -> int:
+        """Return the 0-based epoch that the maps of the weights after `epoch` are for."""
+        return epoch + 1 + self.lag
 
     def after(self, epoch: int) -> RefreshDecision:
         """Decide what to do after 0-based `epoch` is done."""
@@ -46,13 +52,17 @@ class RefreshPolicy:
             return RefreshDecision(wanted=False, reason=f"not a multiple of {self.interval} epochs")
         if following >= self.num_epochs:
             return RefreshDecision(wanted=False, reason="training is over")
-        strength = abs(self.lam(following))
+        adopted = self.adopted_at(epoch)
+        if adopted >= self.num_epochs:
+            reason = f"training is over before epoch {adopted}, which the maps would be for"
+            return RefreshDecision(wanted=False, reason=reason)
+        strength = abs(self.lam(adopted))
         if strength < MIN_STRENGTH:
             return RefreshDecision(
                 wanted=False, reason=f"|lambda| = {strength:.3f} is below {MIN_STRENGTH}"
             )
         return RefreshDecision(
-            wanted=True, reason=f"epoch {following} draws at |lambda| = {strength:.3f}"
+            wanted=True, reason=f"epoch {adopted} draws at |lambda| = {strength:.3f}"
         )
 
     def epochs(self) -> tuple[int, ...]:
