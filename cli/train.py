@@ -61,7 +61,9 @@ def train_command(
 ) -> None:
     """Train a network whose images are erased where its own maps say the object is.
 
-    Every few epochs the maps of all training images are made anew from the last checkpoint. The
+    Every few epochs the maps of all training images are made anew from the last checkpoint:
+    refresh.executor = "inline" in this process, "dask" on a cluster while training goes on,
+    "external" by scae watch. refresh.adopt = "as-soon-as" makes a run that can't be repeated. The
     run folder gets the resolved recipe, metrics.csv, log.jsonl, checkpoints, maps and report.html.
     Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and can be resumed.
 

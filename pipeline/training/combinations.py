@@ -21,6 +21,7 @@ def check_combinations(recipe: "Recipe") -> None:
     _check_labels(recipe)
     _check_reweighting(recipe)
     _check_second_stage(recipe)
+    _check_refresh(recipe)
     if recipe.train.accumulate > 1 and recipe.loss.average == "weights":
         raise RecipeError(
             "loss.average = 'weights' divides by the sum of a batch's weights, and "
@@ -72,6 +73,16 @@ def _check_reweighting(recipe: "Recipe") -> None:
         raise RecipeError(
             f"loss.reweighting_epoch must be before the end of train.epochs = "
             f"{recipe.train.epochs}, got {begin}: the weights would never hold"
+        )
+
+
+def _check_refresh(recipe: "Recipe") -> None:
+    refresh, keep = recipe.refresh, recipe.train.keep_checkpoints
+    if refresh.executor == "external" and keep <= refresh.lag:
+        raise RecipeError(
+            f"train.keep_checkpoints must be above refresh.lag = {refresh.lag} with "
+            f"refresh.executor = 'external', got {keep}: the watcher would find no checkpoint to "
+            "make the maps from that training waits for"
         )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from pipeline.errors import RecipeError
 from pipeline.refresh.watch_followed import Followed
 from pipeline.training.recipe_file import load_recipe
 from pipeline.training.refresh_step import refresh_options, refresh_policy
@@ -23,13 +24,20 @@ def followed_run(
         device: Where to compute; None as the recipe says.
 
     Raises:
-        RecipeError: If the recipe can't be read.
+        RecipeError: If the recipe can't be read, or says that the trainer alone knows when to
+            refresh.
         DataError: If the data can't be opened; relative paths count from the current folder.
     """
     folder = RunFolder(run)
     if not folder.recipe_path.is_file():
         return None
     recipe = load_recipe(folder.recipe_path)
+    if recipe.refresh.when == "adaptive":
+        raise RecipeError(
+            f"{folder.recipe_path}: refresh.when must be 'interval' for a watcher, got 'adaptive': "
+            "only the trainer knows how far its maps have moved; it makes them itself, or lets a "
+            "cluster do so by refresh.executor = 'dask'"
+        )
     source = training_source(recipe)
     opened = source.open()
     return Followed(

@@ -9,11 +9,15 @@ from loaders.methods.scae import ScaeOptions
 from pipeline.training.checks import require
 from pipeline.training.combinations import check_combinations
 from pipeline.training.losses.options import LossRecipe
+from pipeline.training.refresh_recipe import LATER_REFRESH_KEYS, RefreshRecipe
 from pipeline.training.second_stage_options import SecondStageRecipe
 
-LATER_TRAIN_KEYS = {"accumulate": 1, "decay_norm_bias": True, "ema": 0.0}
-"""Keys of [train] that came after runs were recorded, with the value that changes nothing: left out
-then, so that those runs keep their digest."""
+LATER_KEYS: dict[str, dict[str, Any]] = {
+    "train": {"accumulate": 1, "decay_norm_bias": True, "ema": 0.0},
+    "refresh": LATER_REFRESH_KEYS,
+}
+"""Keys of sections that came after runs were recorded, with the value that changes nothing: left
+out then, so that those runs keep their digest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,27 +124,6 @@ class TrainRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefreshRecipe:
-    """Section [refresh]."""
-
-    interval: int = 4
-    """R: epochs between refreshes; 0 = never."""
-    batch_size: int = 128
-    """Images a forward pass."""
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Precision of the forward pass."""
-    workers: int = 0
-    """Processes of an embedded Dask cluster; 0 computes in the training process."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """An unreadable image stops the refresh, or gets a flat map."""
-
-    def __post_init__(self) -> None:
-        require("interval", self.interval >= 0, "0 or more", self.interval)
-        require("batch_size", self.batch_size >= 1, "1 or more", self.batch_size)
-        require("workers", self.workers >= 0, "0 or more", self.workers)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateRecipe:
     """Section [evaluate]: what is measured on the test split beside accuracy."""
 
@@ -203,11 +186,12 @@ class Recipe:
         return f"augment.method = {self.augment.name!r}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe as TOML values; what is left out stays out, `LATER_TRAIN_KEYS` too."""
+        """Return the recipe as TOML values; what is left out stays out, `LATER_KEYS` too."""
         fields = _without_none(asdict(self))
-        for key, default in LATER_TRAIN_KEYS.items():
-            if fields["train"][key] == default:
-                del fields["train"][key]
+        for section, keys in LATER_KEYS.items():
+            for key, default in keys.items():
+                if fields[section].get(key) == default:
+                    fields[section].pop(key, None)
         return {**fields, "augment": {"method": self.augment.name, **fields["augment"]}}
 
     def digest(self) -> str:
@@ -216,6 +200,7 @@ class Recipe:
         for section, key in (("train", "workers"), ("train", "keep_checkpoints")):
             fields[section].pop(key, None)
         fields.pop("name")
+        fields["refresh"] = self.refresh.digested(fields["refresh"])
         return sha256(canonical_json(fields))
 
 

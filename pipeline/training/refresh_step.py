@@ -1,21 +1,15 @@
-"""New maps from a training checkpoint, by the very code of `scae refresh`."""
+"""What a run's recipe says about its maps, in the terms of `pipeline.refresh`."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from cache_store.store import SaliencyStore
 from loaders.methods.scae import ScaeOptions
-from pipeline.refresh.job import RefreshReport, execute
-from pipeline.refresh.part import Part
-from pipeline.refresh.parts import execute_part, finalize
 from pipeline.refresh.plan import RefreshOptions, RefreshPlan, plan_refresh
 from pipeline.refresh.policy import RefreshPolicy
-from pipeline.refresh.progress import Progress
 from pipeline.saliency.networks import BuiltNetwork
-from pipeline.saliency.weights import weights_digest
+from pipeline.saliency.weights import read_weights, state_digest, weights_digest
 from pipeline.training.recipe import Recipe
 from pipeline.training.setup import RunParts, network_source
 
@@ -30,7 +24,8 @@ def refresh_policy(recipe: Recipe) -> RefreshPolicy:
         # Lambda does not depend on the classes.
         lam = augment.policy(num_epochs=num_epochs, class_counts=(1, 1)).lam
     interval = recipe.refresh.interval if augment.reads_maps else 0
-    return RefreshPolicy(num_epochs=num_epochs, interval=interval, lam=lam)
+    delay = recipe.refresh.delay
+    return RefreshPolicy(num_epochs=num_epochs, interval=interval, lam=lam, lag=delay)
 
 
 def refresh_options(recipe: Recipe, *, device: Device) -> RefreshOptions:
@@ -45,82 +40,46 @@ def refresh_options(recipe: Recipe, *, device: Device) -> RefreshOptions:
     )
 
 
-def refresh_from_checkpoint(
-    parts: RunParts,
-    checkpoint: Path,
-    epoch: int,
-    *,
-    progress: Callable[[int, int], None],
-    stop: Callable[[], bool],
-) -> RefreshReport:
-    """Make the maps of all training images with the weights after an epoch.
+def run_options(parts: RunParts, epoch: int) -> RefreshOptions:
+    """Return how a run's maps of the weights after an epoch are computed."""
+    device: Device = "cuda" if parts.device.type == "cuda" else "cpu"
+    return replace(refresh_options(parts.recipe, device=device), size=parts.size, epoch=epoch)
+
+
+def plan_from_checkpoint(
+    parts: RunParts, checkpoint: Path, epoch: int, network: BuiltNetwork
+) -> RefreshPlan:
+    """Plan the maps of all training images with the weights after an epoch.
 
     Args:
-        parts: The run's parts; the network holds the checkpoint's weights.
+        parts: The run's parts.
         checkpoint: File with those weights, for other processes.
         epoch: 0-based epoch that is done.
-        progress: Called after each block with the images done and the images in all.
-        stop: Asked between batches whether to stop.
-
-    Raises:
-        Stopped: If `stop` said so; blocks that are done stay done.
+        network: Says their digest, see `present_network` and `network_of_file`.
     """
-    recipe = parts.recipe
-    network = replace(
-        network_source(recipe, parts.built.num_classes), weights=str(checkpoint.absolute())
+    source = network_source(parts.recipe, parts.built.num_classes)
+    return plan_refresh(
+        parts.data_source,
+        replace(source, weights=str(checkpoint.absolute())),
+        parts.cache,
+        run_options(parts, epoch),
+        opened=parts.train_data,
+        built=network,
     )
-    built = replace(
+
+
+def present_network(parts: RunParts) -> BuiltNetwork:
+    """Return the run's network as it is at this moment, for a plan or a refresh."""
+    return replace(
         parts.built, weights_kind="file", weights_digest=weights_digest(parts.built.module)
     )
-    device: Device = "cuda" if parts.device.type == "cuda" else "cpu"
-    options = replace(refresh_options(recipe, device=device), size=parts.size, epoch=epoch)
-    plan = plan_refresh(
-        parts.data_source, network, parts.cache, options, opened=parts.train_data, built=built
-    )
-    showing: Progress = lambda state: progress(state.rows_done, state.rows_total)  # noqa: E731
-    if parts.ranks.size > 1:
-        return _by_ranks(parts, plan, built, showing, stop)
-    executor = None
-    if recipe.refresh.workers:
-        from pipeline.refresh.dask_cluster import ClusterOptions
-        from pipeline.refresh.dask_executor import DaskExecutor
-
-        executor = DaskExecutor(ClusterOptions(workers=recipe.refresh.workers))
-    return execute(
-        plan,
-        executor,
-        opened=parts.train_data,
-        built=built,
-        progress=showing,
-        stop=stop,
-    )
 
 
-def _by_ranks(
-    parts: RunParts,
-    plan: RefreshPlan,
-    built: BuiltNetwork,
-    progress: Progress,
-    stop: Callable[[], bool],
-) -> RefreshReport:
-    """Let every rank compute its part of the blocks, and the first one publish them."""
-    begun = time.perf_counter()
-    ranks = parts.ranks
-    ranks.together(
-        lambda: execute_part(
-            plan,
-            Part(ranks.rank + 1, ranks.size),
-            opened=parts.train_data,
-            built=built,
-            progress=progress,
-            stop=stop,
-        )
-    )
-    number = ranks.from_first(lambda: finalize(plan, built=built).generation.number)
-    generation = ranks.together(lambda: SaliencyStore.open(parts.cache).generation(number))
-    return RefreshReport(
-        generation=generation,
-        reused=False,
-        num_rows_found=0,
-        seconds=time.perf_counter() - begun,
-    )
+def network_of_file(parts: RunParts, checkpoint: Path) -> BuiltNetwork:
+    """Return the run's network with the digest of a checkpoint's weights: for a plan alone.
+
+    Raises:
+        NetworkError: If the file can't be read.
+    """
+    digest = state_digest(read_weights(checkpoint))
+    return replace(parts.built, weights_kind="file", weights_digest=digest)

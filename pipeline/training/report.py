@@ -148,6 +148,11 @@ def _saliency(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
             "<p>Where the objects are is not known for this data: maps are not judged.</p>"
         )
     notes.append(_overhead(summary["overhead"]))
+    if not summary.get("repeatable", True):
+        notes.append(
+            "<p>This run can't be repeated: which epochs drew from which maps was a matter of time "
+            '(refresh.adopt = "as-soon-as").</p>'
+        )
     charts = (pointing_chart(summary["pointing"]), time_chart(metrics))
     figures = [html_figure(chart) for chart in charts if chart is not None]
     if summary["generations"]:

@@ -22,9 +22,11 @@ METRIC_COLUMNS = (
     "erased", "mixed", "unguided", "centre_saliency", "erased_pixels", "erased_pixels_many",
     "erased_pixels_medium", "erased_pixels_few", "images_per_second", "seconds_train",
     "seconds_wait", "seconds_method", "seconds_refresh", "seconds_evaluate", "share_wait",
-    "share_method", "share_refresh", "refresh",
+    "share_method", "share_refresh", "refresh", "map_distance", "adopted",
 )  # fmt: skip
-"""Columns of metrics.csv, one row an epoch."""
+"""Columns of metrics.csv, one row an epoch. `seconds_refresh` is the time that training stood still
+for maps, `map_distance` what an adaptive refresh measured, `adopted` the epoch whose weights' maps
+the next epoch begins with, where it begins with other ones."""
 
 Row = dict[str, Any]
 
@@ -46,6 +48,7 @@ class RunFolder:
         self.log_path = self.path / "log.jsonl"
         self.tensor_board = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
+        self.refreshing = self.path / "refreshing"
         self.cache = self.path / "maps.zarr"
 
     def make(self) -> None:

@@ -43,6 +43,7 @@ def finish(parts: RunParts, folder: RunFolder, rows: Sequence[Row], log: RunLog)
         )
     summary["num_parameters"] = sum(p.numel() for p in parts.built.module.parameters())
     summary["epochs"] = len(rows)
+    summary["repeatable"] = parts.recipe.refresh.adopt != "as-soon-as"
     folder.write_summary(summary)
     write_report(
         folder.report_path,
@@ -128,8 +129,11 @@ def _overhead(parts: RunParts, rows: Sequence[Row]) -> dict[str, Any] | None:
     augment = parts.recipe.augment
     if parts.method is None:
         return None
-    interval = parts.recipe.refresh.interval if augment.reads_maps else 0
-    found = overhead(rows, interval, inline=True)
+    refresh = parts.recipe.refresh
+    interval = refresh.interval if augment.reads_maps else 0
+    # Elsewhere the time that training stands still is not a refresh's, nor does it follow from R.
+    inline = refresh.executor == "inline" and refresh.when == "interval"
+    found = overhead(rows, interval, inline=inline)
     return None if found is None else {"method": augment.name, **found.as_dict()}
 
 

@@ -9,9 +9,9 @@ from typing import Literal
 from cache_store.errors import ScaeError
 from pipeline.errors import Stopped, SweepError
 from pipeline.training.folder_lock import folder_lock
+from pipeline.training.later_maps import Progressing
 from pipeline.training.recipe import Recipe
 from pipeline.training.recipe_file import load_recipe
-from pipeline.training.refreshes import Progressing
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.run_record import current_versions, read_record, record_of
 from pipeline.training.trainer import TrainOptions, train

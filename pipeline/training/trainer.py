@@ -23,10 +23,11 @@ from pipeline.training.epoch_sums import EpochSums, epoch_row, seen_so_far, take
 from pipeline.training.evaluation import evaluate_run
 from pipeline.training.first_stage import first_stage
 from pipeline.training.folder_lock import folder_lock
+from pipeline.training.later_maps import Progressing
 from pipeline.training.pauses import Pauses
 from pipeline.training.ranks import ALONE, Ranks, joined_ranks
 from pipeline.training.recipe import Recipe
-from pipeline.training.refreshes import Progressing, Refreshes
+from pipeline.training.refreshes import Refreshes
 from pipeline.training.repetition import differences
 from pipeline.training.run_events import (
     epoch_facts,
@@ -108,6 +109,7 @@ def _train(recipe: Recipe, options: TrainOptions, ranks: Ranks) -> RunFolder:
             lambda: build_parts(recipe, cache, accept_stale=options.accept_stale, ranks=ranks)
         )
         refreshes = Refreshes(parts, folder, log=log, progress=options.progress, stop=options.stop)
+        held.callback(refreshes.close)
         first = ranks.from_first(refreshes.first_generation)
         progress = Progress(epoch=-1, generation=first)
         trainer = _Trainer(parts, folder, options, refreshes, log)
@@ -115,7 +117,7 @@ def _train(recipe: Recipe, options: TrainOptions, ranks: Ranks) -> RunFolder:
         torch.manual_seed(recipe.seed + RANK_SEEDS * ranks.rank)
         if newest is not None:
             progress = load_checkpoint(newest, trainer.stage_of, recipe.digest(), ranks)
-            ranks.together(lambda: refreshes.check(progress))
+            ranks.together(lambda: refreshes.resume(progress))
         if ranks.leads:
             _tell_beginning(trainer, progress)
             folder.write_recipe(recipe)
@@ -309,13 +311,7 @@ class _Trainer:
 
     def _next_generation(self, progress: Progress, rows: list[Row]) -> int:
         """Return the generation of the next epoch; the last row gets what the refresh tells."""
-        try:
-            following = self.refreshes.after(progress, self.stage)
-        except Stopped as stopped:
-            raise Stopped(
-                f"stopped after epoch {progress.epoch} while new maps were made: go on with the "
-                "same command and --resume"
-            ) from stopped
+        following = self.refreshes.after(progress, self.stage)
         rows[-1] = {**rows[-1], **following.told}
         if self.ranks.leads:
             self._account(rows)
@@ -332,5 +328,6 @@ class _Trainer:
         if row["seconds_refresh"] and not earlier:
             facts = refresh_facts(row)
             share, epoch = facts["share_refresh"], facts["epoch"]
-            text = f"making them took {share:.1%} of the time of epoch {epoch}"
+            # Of maps that others made in time there is nothing to say.
+            text = f"maps took {share:.1%} of the time of epoch {epoch}" if share > 5e-4 else ""
             self.log.tell("refresh", text, **facts)

@@ -37,20 +37,6 @@ def test_training_learns_what_can_be_learnt(tmp_path: Path, tiny_recipe: MakeRec
     assert float(accuracy.split("top1 ")[1].split("%")[0]) > 60
 
 
-def test_maps_made_by_dask_while_training_are_those_made_inline(
-    tmp_path: Path, tiny_recipe: MakeRecipe
-) -> None:
-    from cache_store.store import SaliencyStore
-
-    _lines(tiny_recipe(), tmp_path / "inline")
-    _lines(tiny_recipe("refresh.workers=1"), tmp_path / "dask")
-    digests = {
-        SaliencyStore.open(tmp_path / name / "maps.zarr").latest().digest
-        for name in ("inline", "dask")
-    }
-    assert len(digests) == 1
-
-
 def test_run_begins_with_the_maps_of_a_given_cache_and_warns_of_random_ones(
     tmp_path: Path, tiny_recipe: MakeRecipe
 ) -> None:
