@@ -1,4 +1,4 @@
-r"""Run `scae refresh` on Dask workers that are SLURM jobs of their own, by dask-jobqueue.
+r"""Run `scae refresh` or `scae train` on Dask workers that are SLURM jobs, by dask-jobqueue.
 
 Each worker is one job, so it starts as soon as there is room anywhere, and one that ends is
 replaced. Needs `pip install scae[slurm]`. From a login node, or from a small job of its own:
@@ -7,7 +7,13 @@ replaced. Needs `pip install scae[slurm]`. From a login node, or from a small jo
         --data /data/photos --cache /shared/maps.zarr --network torchvision:resnet50 \
         --weights /shared/resnet50.pth
 
-Exits with the code of `scae refresh`: 75 if it was stopped and can be resumed.
+With `--command train` it runs `scae train`, whose maps such jobs make while training goes on; there
+are none of them between refreshes:
+
+    python -P scripts/slurm/jobqueue.py --command train --jobs 8 --walltime 01:00:00 -- \
+        --recipe my.toml --run /shared/runs/my --resume
+
+Exits with the code of the command: 75 if it was stopped and can be resumed.
 """
 
 import argparse
@@ -22,6 +28,11 @@ from dask_jobqueue import SLURMCluster
 
 ALLOWED_FAILURES = 100
 """Workers that may end over one block before Dask blames the block."""
+CLUSTER_OPTIONS = {
+    "refresh": ("--scheduler", "{}"),
+    "train": ("--set", "refresh.executor=dask", "--set", "refresh.scheduler={}"),
+}
+"""How a command is told of the cluster."""
 
 
 def lifetime_seconds(walltime: str) -> int:
@@ -42,7 +53,7 @@ def lifetime_seconds(walltime: str) -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line; what follows `--` is for `scae refresh`."""
+    """Read the command line; what follows `--` is for the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,7 +66,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--interface", help="network interface, such as ib0")
     parser.add_argument("--directive", action="append", default=[], help="such as --gres=gpu:1")
     parser.add_argument("--local-directory", default="/tmp", help="scratch folder on the nodes")
-    parser.add_argument("refresh", nargs="+", help="options of scae refresh, after --")
+    parser.add_argument("--command", choices=sorted(CLUSTER_OPTIONS), default="refresh")
+    parser.add_argument("words", nargs="+", help="options of the command, after --")
     return parser.parse_args()
 
 
@@ -84,21 +96,22 @@ def start_cluster(arguments: argparse.Namespace) -> SLURMCluster:
 
 
 def main() -> int:
-    """Run the refresh and return its exit code."""
+    """Run the command and return its exit code."""
     arguments = parse_arguments()
     with start_cluster(arguments) as cluster:
         # Both bounds equal: jobs that have ended are submitted anew, which scale() does not do.
-        cluster.adapt(minimum_jobs=arguments.jobs, maximum_jobs=arguments.jobs)
-        refresh = subprocess.Popen(
-            ["scae", "refresh", *arguments.refresh, "--scheduler", cluster.scheduler_address]
-        )
+        fewest = 0 if arguments.command == "train" else arguments.jobs
+        cluster.adapt(minimum_jobs=fewest, maximum_jobs=arguments.jobs)
+        place = CLUSTER_OPTIONS[arguments.command]
+        options = [word.format(cluster.scheduler_address) for word in place]
+        command = subprocess.Popen(["scae", arguments.command, *arguments.words, *options])
 
         def forward(signum: int, _frame: FrameType | None) -> None:
-            refresh.send_signal(signum)
+            command.send_signal(signum)
 
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, forward)
-        return refresh.wait()
+        return command.wait()
 
 
 if __name__ == "__main__":

@@ -93,6 +93,29 @@ def test_jobqueue_workers_compute_what_one_process_computes(
     assert SaliencyStore.open(cache).latest().digest == _digest(folder, tmp_path / "alone.zarr")
 
 
+@pytest.mark.torture
+def test_jobqueue_workers_come_for_the_refreshes_of_a_training_run(
+    slurm: FakeSlurm, tmp_path: Path, jpeg_folder: Callable[..., Path]
+) -> None:
+    run = tmp_path / "run"
+    words = [
+        f"data.name={jpeg_folder()}", "data.size=16", "data.evaluate=false", "train.epochs=6",
+        "refresh.interval=2", "augment.lambda_max=8.0", "data.in_memory=no", "train.workers=0",
+        "data.crop=resized",
+    ]  # fmt: skip
+    slurm.run(
+        sys.executable, "-P", SCRIPTS / "jobqueue.py", "--command", "train", "--jobs", 1,
+        "--cores", 1, "--memory", "2GB", "--local-directory", tmp_path, "--", "--run", run,
+        *(part for word in words for part in ("--set", word)),
+    )  # fmt: skip
+    assert "sbatch" in slurm.calls()
+    store = SaliencyStore.open(run / "maps.zarr")
+    assert [store.generation(number).provenance.epoch for number in store.generations()] == [1, 3]
+    rows = (run / "metrics.csv").read_text().splitlines()
+    generations = [row.split(",")[4] for row in rows[1:]]
+    assert generations == ["0", "0", "0", "1", "1", "2"]
+
+
 def test_scripts_are_clean_to_shellcheck() -> None:
     shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
     if shellcheck is None:
