@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 RECIPE ?= recipes/shapes.toml
 RUN ?= runs/shapes
 
-.PHONY: help setup train test torture lint format types check clean
+.PHONY: help setup train test torture lint format types check docs clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ types: $(STAMP) ## Check types with mypy --strict
 
 check: lint types test ## Everything that CI checks
 
+docs: $(STAMP) ## Build the pages into docs/_build, refusing broken links and references
+	$(PY) -m sphinx -b html -n -W --keep-going -q docs docs/_build
+	@echo "open docs/_build/index.html"
+
 clean: ## Remove the environment and what tools left behind
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
