@@ -99,11 +99,11 @@ def _code(failed: ChildFailedError) -> int:
     codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
     if EXIT_RESUMABLE in codes.values():
         return EXIT_RESUMABLE
-    killed = {rank: -code for rank, code in codes.items() if code < 0}
+    # The launcher itself ends the others by SIGTERM when one has failed or was killed.
+    killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
     if not killed:
         return EXIT_FAILED
-    # The launcher ends the others by SIGTERM when it finds one killed.
-    rank, number = min(killed.items(), key=lambda item: (item[1] == signal.SIGTERM, item[0]))
+    rank, number = min(killed.items())
     raise TrainingError(
         f"rank {rank} was killed by {signal.Signals(number).name}; memory is a common cause (see "
         "dmesg): go on from the last checkpoint with the same command and --resume"

@@ -22,6 +22,7 @@ from pipeline.refresh.executors import LoopExecutor
 from pipeline.refresh.job import execute
 from pipeline.refresh.plan import RefreshOptions, RefreshPlan, plan_refresh
 from pipeline.refresh.sources import DataSource, NetworkSource
+from tests.slurm import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -167,7 +168,8 @@ def test_it_ends_with_the_process_that_wants_the_maps_and_not_by_a_signal_to_the
 ) -> None:
     folder = jpeg_folder(num=200)
     command = [sys.executable, "-P", "-c", DYING, str(folder), str(tmp_path / "cache")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    here = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=here)
     assert done.returncode == -signal.SIGKILL, done.stderr
     _wait_until_gone(int(done.stdout))
     store = SaliencyStore.open(tmp_path / "cache", "r+")
