@@ -90,7 +90,7 @@ def first_start(root: Path, indexes: Path) -> None:
     open_data(root, str(indexes))
 
 
-def compare_opening(root: Path, indexes: Path, rounds: int) -> None:
+def compare_opening(root: Path, num: int, indexes: Path, rounds: int) -> None:
     """Time all ways to open a folder in turn."""
     contenders: dict[str, Callable[[], object]] = {
         "torchvision ImageFolder": partial(open_as_torchvision, root),
@@ -105,7 +105,6 @@ def compare_opening(root: Path, indexes: Path, rounds: int) -> None:
         (name, Spread.of(values).text(2), ratios(values, indexed).text(1))
         for name, values in seconds.items()
     ]
-    num = len(FolderData(root))
     print(f"\nOpening {num:,} files in {NUM_CLASSES} class folders, file names in memory\n")
     print(table(("way", "seconds (quartiles)", "times the index"), rows), flush=True)
 
@@ -218,7 +217,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=arguments.place) as place:
             indexes = Path(place, "indexes")
             root = make_tree(Path(place, "data"), num)
-            compare_opening(root, indexes, arguments.rounds)
+            compare_opening(root, num, indexes, arguments.rounds)
             if num == max(arguments.num):
                 compare_first_steps(arguments.cifar, root, indexes, arguments.rounds)
 

@@ -39,12 +39,16 @@ def resident_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def index_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep index files of tests out of the user's own folder, and out of `tmp_path`'s data."""
+@pytest.fixture(scope="session", autouse=True)
+def index_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep index files of tests out of the user's own folder, and out of `tmp_path`'s data.
+
+    For the whole session: fixtures of a module open data before a test's own would begin.
+    """
     folder = tmp_path_factory.getbasetemp() / "indexes"
-    monkeypatch.setenv("SCAE_INDEX_DIR", str(folder))
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCAE_INDEX_DIR", str(folder))
+        yield folder
 
 
 @pytest.fixture
