@@ -55,7 +55,7 @@ def _compare(client: "Client", place: str) -> list[Check]:
     except TimeoutError:
         found = f"{place} is there, but not all of its workers answer within {ANSWER_SECONDS:.0f} s"
         return [Check("dask", PROBLEM, found, "look for one that hangs, and end it")]
-    found = f"{place}, {len(workers)} workers"
+    found = f"{place}, {len(workers)} worker{'s' * (len(workers) != 1)}"
     if not workers:
         return [Check("dask", WARNING, found, "jobs wait until some join")]
     broken = [Check.of_error("dask worker", answer, f"install scae there: {address}")

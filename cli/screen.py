@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 30.0
 """Time between two lines of progress where there is no terminal."""
-WARNING = "warning: "
-"""How lines begin that are shown as warnings."""
 
 Bar = Callable[[int, int], None]
 """Called with what is done and what there is in all."""
@@ -52,6 +50,7 @@ def screen() -> Iterator[Screen]:
 
 def _styled(bars: "Progress") -> Callable[[str], None]:
     """Return what prints a line above the bar: printed past it, it would end up behind it."""
+    from pipeline.training.run_log import WARNING
 
     def show(line: str) -> None:
         style = "bold yellow" if line.startswith(WARNING) else None
