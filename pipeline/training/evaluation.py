@@ -37,22 +37,33 @@ def evaluate_run(
     if data is None:
         return None
     share_NK = ranks.together(
-        lambda: predict(
-            parts.built.module,
-            parts.built,
-            data,
-            size=parts.size,
-            device=parts.device,
-            bf16=parts.bf16,
-            rows=ranks.share(len(data)),
-            stop=stop,
-        )
+        lambda: predict_run(parts, data, rows=ranks.share(len(data)), stop=stop)
     )
     shares = ranks.gathered(share_NK)
     if not shares:
         return None
     logits_NK = torch.cat(shares)
     return score_run(parts, logits_NK * parts.recipe.loss.logit_scale, data.labels)
+
+
+def predict_run(
+    parts: RunParts,
+    data: ImageData,
+    *,
+    rows: range | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Tensor:
+    """Return the logits of images by the run's network as it is, see `predict`."""
+    return predict(
+        parts.built.module,
+        parts.built,
+        data,
+        size=parts.size,
+        device=parts.device,
+        bf16=parts.bf16,
+        rows=rows,
+        stop=stop,
+    )
 
 
 def score_run(

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from loaders.image_data import ImageData
 from pipeline.saliency.hooks import removing
-from pipeline.training.evaluation import score_run
+from pipeline.training.evaluation import predict_run, score_run
 from pipeline.training.head import head_of
-from pipeline.training.metrics import predict
 from pipeline.training.setup import RunParts
 
 TAUS: tuple[float, ...] = tuple(np.linspace(0, 2, 21).round(1).tolist())
@@ -81,14 +80,7 @@ def _features(parts: RunParts, data: ImageData) -> Tensor:
         seen.append(inputs[0].float().cpu())
 
     with removing([head_of(parts.built).register_forward_pre_hook(keep)]):
-        predict(
-            parts.built.module,
-            parts.built,
-            data,
-            size=parts.size,
-            device=parts.device,
-            bf16=parts.bf16,
-        )
+        predict_run(parts, data)
     return torch.cat(seen)
 
 
