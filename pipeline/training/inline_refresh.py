@@ -50,10 +50,13 @@ def _by_ranks(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> RefreshReport:
-    """Let every rank compute its part of the blocks, and the first one publish them."""
+    """Let every rank compute its part of the blocks, and the first one publish them.
+
+    On the first one the report tells of all ranks what they had found done.
+    """
     begun = time.perf_counter()
     ranks = parts.ranks
-    ranks.together(
+    part = ranks.together(
         lambda: execute_part(
             plan,
             Part(ranks.rank + 1, ranks.size),
@@ -63,11 +66,12 @@ def _by_ranks(
             stop=stop,
         )
     )
+    found = sum(ranks.gathered(part.num_rows_found))
     number = ranks.from_first(lambda: finalize(plan, built=built).generation.number)
     generation = ranks.together(lambda: SaliencyStore.open(parts.cache).generation(number))
     return RefreshReport(
         generation=generation,
         reused=False,
-        num_rows_found=0,
+        num_rows_found=found,
         seconds=time.perf_counter() - begun,
     )
