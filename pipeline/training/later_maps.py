@@ -1,13 +1,13 @@
 """Maps that are made while training goes on, and adopted at a later epoch."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import Stopped
 from pipeline.refresh.plan_search import PlanSearch
-from pipeline.training.epoch import StepProgress
+from pipeline.training.contact import Contact
 from pipeline.training.map_makers import ClusterMaker, MadeMaps, MapMaker, WantedMaps, WatchedMaker
 from pipeline.training.pending_maps import KeptCheckpoints
 from pipeline.training.refresh_step import network_of_file, plan_from_checkpoint
@@ -16,10 +16,6 @@ from pipeline.training.setup import RunParts
 
 POLL_SECONDS = 0.2
 """How often maps that are late are looked for."""
-
-Log = Callable[[str], None]
-Progressing = Callable[[str], StepProgress]
-"""Given a label, returns the function that shows steps done."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,25 +36,13 @@ class LaterMaps:
     Args:
         parts: The run's parts.
         folder: Where its checkpoints are.
-        log: Called with each line for the user.
-        progress: Shows how far a refresh is that is waited for.
-        stop: Asked while waiting whether to stop.
+        contact: Told of a refresh that is waited for, and asked meanwhile whether to stop.
     """
 
-    def __init__(
-        self,
-        parts: RunParts,
-        folder: RunFolder,
-        *,
-        log: Log,
-        progress: Progressing,
-        stop: Callable[[], bool],
-    ) -> None:
+    def __init__(self, parts: RunParts, folder: RunFolder, contact: Contact) -> None:
         self._parts = parts
         self._recipe = parts.recipe.refresh
-        self._log = log
-        self._progress = progress
-        self._stop = stop
+        self._contact = contact
         self._kept = KeptCheckpoints(folder)
         self._wanted: dict[int, WantedMaps] = {}
         self._maker: MapMaker
@@ -126,7 +110,7 @@ class LaterMaps:
         """Return maps, waiting until they are there, and how long that took."""
         begun, show = time.perf_counter(), None
         while (made := self._look(wanted)) is None:
-            if self._stop():
+            if self._contact.stop():
                 raise Stopped(
                     f"stopped while waiting for the maps after epoch {wanted.epoch}: go on with "
                     "the same command and --resume"
@@ -134,8 +118,10 @@ class LaterMaps:
             if time.perf_counter() - begun >= self._recipe.timeout:
                 raise Stopped(self._late(wanted))
             if show is None:
-                self._log(f"waiting for the maps after epoch {wanted.epoch}: {self._maker.cure}")
-                show = self._progress("new maps")
+                self._contact.log(
+                    f"waiting for the maps after epoch {wanted.epoch}: {self._maker.cure}"
+                )
+                show = self._contact.progress("new maps")
             if self._maker.progress is not None:
                 show(*self._maker.progress)
             time.sleep(POLL_SECONDS)

@@ -1,7 +1,6 @@
 """The maps of a run: which generation each epoch draws from, and the refreshes that make them."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cache_store.errors import CacheMismatchError, CacheNotFoundError
@@ -10,12 +9,14 @@ from loaders.batches import NO_GENERATION
 from pipeline.errors import RecipeError, Stopped
 from pipeline.refresh.policy import RefreshDecision
 from pipeline.training.checkpoint import Progress
+from pipeline.training.contact import Contact
 from pipeline.training.inline_refresh import refresh_from_checkpoint
-from pipeline.training.later_maps import AdoptedMaps, LaterMaps, Log, Progressing
+from pipeline.training.later_maps import AdoptedMaps, LaterMaps
 from pipeline.training.pending_maps import WANTED, pending_epochs
 from pipeline.training.probe import Probe
 from pipeline.training.refresh_step import refresh_policy
 from pipeline.training.run_folder import Row, RunFolder
+from pipeline.training.run_log import WARNING
 from pipeline.training.setup import RunParts
 from pipeline.training.stage import Stage
 
@@ -39,31 +40,19 @@ class Refreshes:
     Args:
         parts: The run's parts; their network holds the weights of the checkpoint in question.
         folder: Where its checkpoints are.
-        log: Called with each line for the user.
-        progress: Shows how far a refresh is.
-        stop: Asked between batches whether to stop.
+        contact: Told how far a refresh is, and asked between batches whether to stop.
     """
 
-    def __init__(
-        self,
-        parts: RunParts,
-        folder: RunFolder,
-        *,
-        log: Log,
-        progress: Progressing,
-        stop: Callable[[], bool],
-    ) -> None:
+    def __init__(self, parts: RunParts, folder: RunFolder, contact: Contact) -> None:
         self._parts = parts
         self._folder = folder
-        self._log = log
-        self._progress = progress
-        self._stop = stop
+        self._contact = contact
         self._policy = refresh_policy(parts.recipe)
         recipe = parts.recipe.refresh
-        self._probe = Probe(parts, stop) if recipe.when == "adaptive" else None
+        self._probe = Probe(parts, contact.stop) if recipe.when == "adaptive" else None
         self._later: LaterMaps | None = None
         if recipe.executor != "inline":
-            self._later = LaterMaps(parts, folder, log=log, progress=progress, stop=stop)
+            self._later = LaterMaps(parts, folder, contact)
 
     def close(self) -> None:
         """Stop what is being made; it goes on when the run is resumed."""
@@ -77,9 +66,9 @@ class Refreshes:
             RecipeError: If there is none, the run makes none, and its method needs one.
         """
         if self._parts.recipe.refresh.adopt == "as-soon-as":
-            self._log(
-                'warning: refresh.adopt = "as-soon-as": which epochs draw from which maps depends '
-                "on time, so this run can't be repeated"
+            self._contact.log(
+                f'{WARNING}refresh.adopt = "as-soon-as": which epochs draw from which maps '
+                "depends on time, so this run can't be repeated"
             )
         try:
             generation = SaliencyStore.open(self._parts.cache).latest()
@@ -87,12 +76,12 @@ class Refreshes:
             self._require_none_needed()
             return NO_GENERATION
         made = generation.provenance
-        self._log(
+        self._contact.log(
             f"beginning with generation {generation.number} of {self._parts.cache}, "
             f"from {made.network}"
         )
         if made.weights == "random":
-            self._log("warning: those maps are from a network with random weights")
+            self._contact.log(f"{WARNING}those maps are from a network with random weights")
         return generation.number
 
     def resume(self, progress: Progress) -> None:
@@ -142,7 +131,7 @@ class Refreshes:
             seconds = time.perf_counter() - begun
         if self._later is not None:
             if decision.wanted:
-                self._log(self._expected(progress.epoch, decision.reason))
+                self._contact.log(self._expected(progress.epoch, decision.reason))
             adopted = self._advance(self._later, progress, wanted=decision.wanted)
             seconds = time.perf_counter() - begun
         elif decision.wanted:
@@ -151,7 +140,7 @@ class Refreshes:
         told["seconds_refresh"] = round(seconds, 3)
         if adopted is None:
             return Following(generation=progress.generation, told=told)
-        self._log(adopted.told)
+        self._contact.log(adopted.told)
         return Following(generation=adopted.generation, told=told | {"adopted": adopted.epoch})
 
     def _decide(self, progress: Progress) -> tuple[RefreshDecision, float | None]:
@@ -176,7 +165,7 @@ class Refreshes:
         wanted = distance > threshold
         reason = f"maps have moved by {distance:.3f}, refresh.threshold = {threshold:g}"
         if not wanted:
-            self._log(f"no new maps after epoch {progress.epoch}: {reason}")
+            self._contact.log(f"no new maps after epoch {progress.epoch}: {reason}")
         return RefreshDecision(wanted=wanted, reason=reason), distance
 
     def _refresh(self, epoch: int, reason: str) -> tuple[AdoptedMaps, float]:
@@ -186,8 +175,8 @@ class Refreshes:
                 self._parts,
                 self._folder.checkpoint_path(epoch),
                 epoch,
-                progress=self._progress("new maps"),
-                stop=self._stop,
+                progress=self._contact.progress("new maps"),
+                stop=self._contact.stop,
             )
         except Stopped as stopped:
             raise Stopped(

@@ -8,8 +8,8 @@ from typing import Literal
 
 from cache_store.errors import ScaeError
 from pipeline.errors import Stopped, SweepError
+from pipeline.training.contact import Progressing
 from pipeline.training.folder_lock import folder_lock
-from pipeline.training.later_maps import Progressing
 from pipeline.training.recipe import Recipe
 from pipeline.training.recipe_file import load_recipe
 from pipeline.training.run_folder import RunFolder

@@ -87,7 +87,7 @@ KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from pipeline.training import refreshes, trainer
+from pipeline.training import refreshes, run_loop, trainer
 from pipeline.training.recipe_file import load_recipe
 torch.set_num_threads(1)
 where, count, run, *overrides = sys.argv[1:]
@@ -100,7 +100,7 @@ def dying(real):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **options)
     return call
-place = trainer if hasattr(trainer, where) else refreshes
+place = run_loop if hasattr(run_loop, where) else refreshes
 setattr(place, where, dying(getattr(place, where)))
 trainer.train(load_recipe(None, overrides), trainer.TrainOptions(run=Path(run), resume=True))
 """

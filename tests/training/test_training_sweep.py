@@ -108,18 +108,18 @@ KILLED_SWEEP = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from pipeline.training import trainer
+from pipeline.training import run_loop
 from pipeline.training.sweep import plan_sweep, run_sweep
 torch.set_num_threads(1)
 runs, *recipes = map(Path, sys.argv[1:])
-calls, real = 0, trainer.save_checkpoint
+calls, real = 0, run_loop.save_checkpoint
 def dying(*args, **options):
     global calls
     real(*args, **options)
     calls += 1
     if calls == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-trainer.save_checkpoint = dying
+run_loop.save_checkpoint = dying
 run_sweep(plan_sweep(recipes, [0], runs), runs)
 """
 
