@@ -10,6 +10,9 @@ import click
 
 from cli.commands import EXIT_FAILED, EXIT_RESUMABLE
 
+LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
+"""Environment variable that says what torch's C++ code prints."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -42,21 +45,27 @@ def rank_options(function: Function) -> Function:
     return function
 
 
-def without_stack_traces() -> None:
-    """Keep torch from warning of connections with stack traces; call this before its import."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-
-
-def start_ranks(options: dict[str, Any]) -> None:
+def start_ranks(options: dict[str, Any], check: Callable[[], object]) -> None:
     """Start this command as several processes if `rank_options` say so, and leave with their code.
+
+    Args:
+        options: The command's options.
+        check: Raises what is wrong with the rest of them: said here, it is said once.
 
     Raises:
         TrainingError: If a rank was killed, or the machines did not meet.
     """
     if options["ranks"] * options["nodes"] == 1 or "LOCAL_RANK" in os.environ:
         return
+    # Read when torch is imported. A meeting that fails is told in our words; torch adds stack
+    # traces. The ranks have their level as it was.
+    level = os.environ.get(LOG_LEVEL)
+    os.environ[LOG_LEVEL] = level or "FATAL"
     from pipeline.training.launch import LaunchOptions, launch
 
+    if level is None:
+        del os.environ[LOG_LEVEL]
+    check()
     together = LaunchOptions(**{key: options[key] for key in ("ranks", "nodes", "rendezvous")})
     sys.exit(launch([sys.executable, *sys.argv], together))
 

@@ -1,13 +1,16 @@
 """`scae train`: run a recipe."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from cli.commands import UserErrorCommand
-from cli.rank_options import rank_options, said_once, start_ranks, without_stack_traces
+from cli.rank_options import rank_options, said_once, start_ranks
 from cli.screen import screen
+
+if TYPE_CHECKING:
+    from pipeline.training.recipe import Recipe
 
 
 @click.command("train", cls=UserErrorCommand)
@@ -80,16 +83,19 @@ def train_command(
       scae train --recipe recipes/shapes.toml --run runs/shapes --ranks 2
       scae train --recipe my.toml --run runs/my --ranks 4 --nodes 2 --rendezvous node1:29500
     """  # noqa: D301  # click wants the character, not two
-    without_stack_traces()
+    file = recipe if from_run is None else _recipe_of(from_run, recipe)
+    words = [f"{key}={short[name]}" for name, key in SHORT_WORDS.items() if short[name] is not None]
+
+    def load() -> "Recipe":
+        from pipeline.training.recipe_file import load_recipe
+
+        return load_recipe(file, [*words, *overrides], debug=debug)
+
+    start_ranks(short, check=load)
     from pipeline.refresh.stopping import stop_on_signals
-    from pipeline.training.recipe_file import load_recipe
     from pipeline.training.trainer import TrainOptions, train
 
-    if from_run is not None:
-        recipe = _recipe_of(from_run, recipe)
-    words = [f"{key}={short[name]}" for name, key in SHORT_WORDS.items() if short[name] is not None]
-    loaded = load_recipe(recipe, [*words, *overrides], debug=debug)
-    start_ranks(short)
+    loaded = load()
     with said_once(), stop_on_signals() as stop, screen() as shown:
         options = TrainOptions(
             run=run,
