@@ -53,7 +53,7 @@ def make_tree(place: Path, num: int) -> Path:
                 Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).save(name)
             else:
                 os.link(names[number % SIZES], name)
-    time.sleep(2 * SETTLED_NS / 1e9)
+    time.sleep(2 * SETTLED_NS / 1e9)  # folders that have just changed are listed again
     return place
 
 

@@ -9,7 +9,7 @@ from pipeline.refresh.job import RefreshReport, execute
 from pipeline.refresh.part import Part
 from pipeline.refresh.parts import execute_part, finalize
 from pipeline.refresh.plan import RefreshPlan
-from pipeline.refresh.progress import Progress
+from pipeline.refresh.progress import Progress, RefreshProgress
 from pipeline.saliency.networks import BuiltNetwork
 from pipeline.training.refresh_step import plan_from_checkpoint, present_network
 from pipeline.training.setup import RunParts
@@ -37,7 +37,10 @@ def refresh_from_checkpoint(
     """
     network = present_network(parts)
     plan = plan_from_checkpoint(parts, checkpoint, epoch, network)
-    showing: Progress = lambda state: progress(state.rows_done, state.rows_total)  # noqa: E731
+
+    def showing(state: RefreshProgress) -> None:
+        progress(state.rows_done, state.rows_total)
+
     if parts.ranks.size > 1:
         return _by_ranks(parts, plan, network, showing, stop)
     return execute(plan, opened=parts.train_data, built=network, progress=showing, stop=stop)
