@@ -50,8 +50,8 @@ def launch(command: Sequence[str], options: LaunchOptions) -> int:
         TrainingError: If a rank was killed, or the machines did not meet.
     """
     _check_meeting(options)
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what follows says it all
     program, *arguments = command
+    logging.disable(logging.ERROR)  # the launcher's own lines: what follows says it all
     try:
         elastic_launch(_config(options), program)(*arguments)
     except SignalException:  # passed on to the ranks, which have had their time to stop
@@ -63,6 +63,8 @@ def launch(command: Sequence[str], options: LaunchOptions) -> int:
             f"{options.nodes} machines did not meet at {options.rendezvous}: start the same "
             "command on each, with an address that all of them reach"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     return 0
 
 

@@ -4,6 +4,7 @@ Numbers and texts travel over gloo, gradients over NCCL where there are GPUs.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,9 +220,14 @@ def _lost_ranks_named() -> Iterator[None]:
         if not _is_lost(error):
             raise
         raise TrainingError(
-            f"another rank is gone ({str(error).split('. ')[0]}): see its messages, and go on from "
+            f"another rank is gone ({_reason(error)}): see its messages, and go on from "
             "the last checkpoint with the same command and --resume"
         ) from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the first sentence of an error of gloo or NCCL, without its place in their sources."""
+    return re.sub(r"^\[[^]]*\] ", "", str(error)).split(". ")[0]
 
 
 def _is_lost(error: RuntimeError) -> bool:

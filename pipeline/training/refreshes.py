@@ -65,11 +65,7 @@ class Refreshes:
         Raises:
             RecipeError: If there is none, the run makes none, and its method needs one.
         """
-        if self._parts.recipe.refresh.adopt == "as-soon-as":
-            self._contact.log(
-                f'{WARNING}refresh.adopt = "as-soon-as": which epochs draw from which maps '
-                "depends on time, so this run can't be repeated"
-            )
+        self._warn()
         try:
             generation = SaliencyStore.open(self._parts.cache).latest()
         except CacheNotFoundError:
@@ -95,6 +91,7 @@ class Refreshes:
             StoreError: If its generation is not there any more.
             RecipeError: If the weights that maps are to be made from are not there any more.
         """
+        self._warn()
         if progress.generation != NO_GENERATION:
             cache = self._parts.cache
             digest = SaliencyStore.open(cache).generation(progress.generation).digest
@@ -205,6 +202,13 @@ class Refreshes:
         if self._parts.recipe.refresh.adopt == "as-soon-as":
             when = "as soon as they are there"
         return f"maps of the weights after epoch {epoch} are wanted {when} ({reason})"
+
+    def _warn(self) -> None:
+        if self._parts.recipe.refresh.adopt == "as-soon-as":
+            self._contact.log(
+                f'{WARNING}refresh.adopt = "as-soon-as": which epochs draw from which maps '
+                "depends on time, so this run can't be repeated"
+            )
 
     def _require_none_needed(self) -> None:
         method, recipe = self._parts.method, self._parts.recipe

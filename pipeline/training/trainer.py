@@ -88,12 +88,13 @@ def _train(recipe: Recipe, options: TrainOptions, ranks: Ranks) -> RunFolder:
         contact = Contact(log=log, progress=options.progress, stop=options.stop)
         refreshes = Refreshes(parts, folder, contact)
         held.callback(refreshes.close)
-        first = ranks.from_first(refreshes.first_generation)
-        progress = Progress(epoch=-1, generation=first)
         loop = RunLoop(parts, folder, contact, refreshes, log, options.checkpoint_seconds)
         # Dropout must not be the same for the samples of every rank.
         torch.manual_seed(recipe.seed + RANK_SEEDS * ranks.rank)
-        if newest is not None:
+        if newest is None:
+            first = ranks.from_first(refreshes.first_generation)
+            progress = Progress(epoch=-1, generation=first)
+        else:
             progress = load_checkpoint(newest, loop.stage_of, recipe.digest(), ranks)
             ranks.together(lambda: refreshes.resume(progress))
         if ranks.leads:

@@ -215,7 +215,7 @@ def test_the_command_starts_ranks_passes_a_signal_on_and_keeps_the_exit_code(
     assert stderr.count("Error:") == 1
     assert "stopped" in stderr
     assert "--resume" in stderr
-    assert "Traceback" not in stderr
+    assert len(stderr.strip().splitlines()) == 1
     assert stdout.count("epoch 0 of 0..3999") == 1  # rank 0 talks, the other one does not
 
 
