@@ -62,12 +62,12 @@ KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from pipeline.training import later_maps, trainer
+from pipeline.training import later_maps, run_loop, trainer
 from pipeline.training.recipe_file import load_recipe
 torch.set_num_threads(1)
 place, name, count, run, *overrides = sys.argv[1:]
 calls = 0
-owner = {"trainer": trainer, "later": later_maps}[place]
+owner = {"loop": run_loop, "later": later_maps}[place]
 real = getattr(owner, name)
 def dying(*args, **options):
     global calls
@@ -83,7 +83,7 @@ trainer.train(load_recipe(None, overrides), trainer.TrainOptions(run=Path(run), 
 @pytest.mark.parametrize(
     ("place", "name", "count"),
     [
-        pytest.param("trainer", "train_epoch", 2, id="while-pending"),
+        pytest.param("loop", "train_epoch", 2, id="while-pending"),
         pytest.param("later", "_told", 0, id="not-yet-adopted", marks=pytest.mark.torture),
     ],
 )
