@@ -59,7 +59,8 @@ def make_recipe(arguments: argparse.Namespace, precision: str, workers: int = 0)
         [
             f"data.name={arguments.folder}", "data.imbalance=100", "data.evaluate=false",
             f"network.name={arguments.network}", f"train.epochs={arguments.epochs}",
-            f"train.precision={precision}", f"refresh.precision={precision}",
+            f"train.precision={precision}",
+            f"refresh.precision={arguments.refresh_precision or precision}",
             f"refresh.interval={arguments.interval}", f"train.workers={workers}",
         ],
     )  # fmt: skip
@@ -219,6 +220,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--interval", type=int, default=4)
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument(
+        "--refresh-precision", choices=["auto", "fp32", "bf16"], help="[default: as --precision]"
+    )
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -226,7 +230,8 @@ def main() -> None:
     print(
         f"python {platform.python_version()}, torch {version('torch')}, "
         f"torchvision {version('torchvision')}, numpy {version('numpy')}, "
-        f"{torch.get_num_threads()} threads, {arguments.network}, precision {arguments.precision}; "
+        f"{torch.get_num_threads()} threads, {arguments.network}, precision {arguments.precision} "
+        f"(maps: {arguments.refresh_precision or arguments.precision}); "
         "medians, smallest and largest"
     )
     with tempfile.TemporaryDirectory() as folder:
