@@ -82,7 +82,7 @@ def preview_command(**options: Any) -> None:  # noqa: ANN401  # click hands over
     if options["recipe"] is not None:
         click.echo(_loader_preview(options))
         return
-    from pipeline.refresh.preview import PreviewOptions, write_preview
+    from pipeline.pictures.preview import PreviewOptions, write_preview
 
     if options["data"] is None or options["epoch"] is not None or options["step"] is not None:
         raise click.UsageError("give --data, or --loader and then --epoch and --step too")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cache_store.provenance import Provenance
 from cache_store.store import SaliencyStore
@@ -232,3 +233,20 @@ def s3_url(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
 def slurm(tmp_path: Path) -> FakeSlurm:
     """A folder of commands that stand in for SLURM's."""
     return FakeSlurm(tmp_path / "slurm")
+
+
+@pytest.fixture
+def jpeg_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make `num` JPEGs a class, of different sizes."""
+
+    def make(name: str = "photos", num: int = 10) -> Path:
+        rng = np.random.default_rng(3)
+        for label in ("cat", "dog", "emu"):
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True)
+            for index in range(num):
+                pixels = rng.integers(0, 256, (20 + index % 3, 24, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index:02d}.jpg")
+        return tmp_path / name
+
+    return make

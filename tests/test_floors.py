@@ -16,6 +16,7 @@ FLOORS = (
     "loaders",
     "pipeline.saliency",
     "pipeline.refresh",
+    "pipeline.pictures",
     "pipeline.training",
     "pipeline.bench",
     "cli",

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from loaders.batches import Batch
 from loaders.errors import OptionError
 from loaders.policy import Event
-from pipeline.refresh.preview import checked_picture_path, write_picture
-from pipeline.saliency.pictures import BOX_COLOURS, FONT, figure_png, legible
+from pipeline.pictures.marks import BOX_COLOURS, FONT, figure_png, legible
+from pipeline.pictures.preview import checked_picture_path, write_picture
 from pipeline.training.recipe import Recipe
 from pipeline.training.setup import RunParts, build_parts
 

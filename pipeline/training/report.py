@@ -9,18 +9,18 @@ from loaders.batches import NO_GENERATION
 from loaders.class_groups import FEW_BELOW, MANY_ABOVE, class_groups
 from loaders.image_data import ImageData
 from loaders.policy import ScaePolicy
+from pipeline.pictures.chart import Chart
+from pipeline.pictures.page import figure_grid, html_figure, html_page, html_section
 from pipeline.refresh.whole_file import write_whole
 from pipeline.training.accounts import PAPER, interval_text
 from pipeline.training.report_classes import class_chart
 from pipeline.training.report_figures import (
-    Chart,
     epoch_charts,
     occlusion_chart,
     pointing_chart,
     tau_chart,
     time_chart,
 )
-from pipeline.training.report_page import figure_grid, html_figure, html_page, html_section
 from pipeline.training.report_samples import NUM_BOXES, RunView, samples_table
 
 DASH = "\N{EN DASH}"

@@ -13,15 +13,9 @@ from numpy.typing import NDArray
 
 from loaders.class_groups import class_groups
 from loaders.policy import ScaePolicy
-from pipeline.saliency.pictures import legible
-from pipeline.training.report_figures import (
-    GROUP_COLOURS,
-    PURPLE,
-    Chart,
-    legend,
-    style,
-    svg_picture,
-)
+from pipeline.pictures.chart import PURPLE, Chart, legend, style, svg_picture
+from pipeline.pictures.marks import legible
+from pipeline.training.report_figures import GROUP_COLOURS
 
 NAMED_CLASSES = 40
 """Up to this many classes are named under their bars."""
@@ -53,7 +47,7 @@ def class_chart(
         accuracy_K = np.array([np.nan if value is None else value for value in per_class])
         panels["test top-1"] = accuracy_K[order_K]
     groups = {name: mask[order_K] for name, mask in class_groups(class_counts).items()}
-    figure = Figure((11.2, 0.9 + 1.45 * len(panels)), layout="constrained", facecolor="white")
+    figure = Figure((11.2, 0.9 + 1.45 * len(panels)), layout="constrained", facecolor="none")
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (label, values_K) in zip(all_axes, panels.items(), strict=True):
         _panel(axes, label, values_K, groups)

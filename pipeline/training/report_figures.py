@@ -9,31 +9,27 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from pipeline.saliency.pictures import data_uri, figure_svg
+from pipeline.pictures.chart import (
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    RED,
+    Chart,
+    legend,
+    small_chart,
+    svg_picture,
+)
 
-BLUE, RED, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#a8508c", "#767676"
 GROUP_COLOURS = {"many": BLUE, "medium": GREEN, "few": RED}
 NAMED_CHANGES = 12
 """Up to this many changes of generation are labelled."""
 MARKED_POINTS = 30
 """Curves of up to this many epochs show a point an epoch."""
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chart:
-    """One picture of the report."""
-
-    title: str
-    """What is shown."""
-    caption: str
-    """How to read it."""
-    picture: str
-    """Data URI of the SVG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ def _curves(
     known = [curve for curve in curves if np.isfinite(_column(metrics, curve.column)).any()]
     if not known:
         return None
-    figure, axes = _chart()
+    figure, axes = small_chart()
     for curve in known:
         _line(axes, metrics, curve)
     if known[0].label:
@@ -118,7 +114,7 @@ def _guidance(metrics: Sequence[Row]) -> Chart | None:
     """Draw lambda, and where the maps changed."""
     if not metrics:
         return None
-    figure, axes = _chart()
+    figure, axes = small_chart()
     _line(axes, metrics, Curve("lam", "", BLUE))
     generations = [row["generation"] for row in metrics]
     changes = [
@@ -145,7 +141,7 @@ def pointing_chart(pointing: Sequence[Row]) -> Chart | None:
     """Draw how often the most salient pixel lies on the object, by generation."""
     if not pointing:
         return None
-    figure, axes = _chart()
+    figure, axes = small_chart()
     numbers, shares, energies, lows, highs = (
         np.array([float(point[key]) for point in pointing])
         for key in ("generation", "share", "energy", "lower", "upper")
@@ -174,7 +170,7 @@ def tau_chart(tau_norm: Row | None) -> Chart | None:
     """Draw accuracy by tau of the head's normalisation; None for a run without it."""
     if tau_norm is None or not tau_norm["curve"]:
         return None
-    figure, axes = _chart()
+    figure, axes = small_chart()
     points = tau_norm["curve"]
     taus = np.array([point["tau"] for point in points])
     for name, colour in {"top1": GREY, **GROUP_COLOURS}.items():
@@ -200,7 +196,7 @@ def occlusion_chart(measured: Row | None) -> Chart | None:
     """Draw accuracy by erased area of the test images; None for a run that did not measure it."""
     if measured is None:
         return None
-    figure, axes = _chart()
+    figure, axes = small_chart()
     for name, colour in {"salient": RED, "random": GREY, "least": GREEN}.items():
         axes.plot(measured["shares"], measured[name], color=colour, marker="o", markersize=3,
                   linewidth=1.4, label=name)  # fmt: skip
@@ -215,22 +211,6 @@ def occlusion_chart(measured: Row | None) -> Chart | None:
         "of this network and the true label.",
         picture=svg_picture(figure),
     )
-
-
-def _chart() -> tuple[Figure, Axes]:
-    figure = Figure((4.1, 2.75), layout="constrained", facecolor="white")
-    axes = figure.subplots()
-    style(axes)
-    return figure, axes
-
-
-def style(axes: Axes) -> None:
-    """Give axes the report's look."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8.5, color="#999999")
 
 
 def _line(axes: Axes, metrics: Sequence[Row], curve: Curve) -> None:
@@ -250,18 +230,7 @@ def _finish_epochs(axes: Axes, metrics: Sequence[Row], unit: str) -> None:
     axes.set_ylabel(unit, fontsize=9)
 
 
-def legend(axes: Axes, columns: int) -> None:
-    """Put the legend above the axes, where it hides nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=8.5,
-                frameon=False, borderaxespad=0.2, handlelength=1.6, columnspacing=1.2)  # fmt: skip
-
-
 def _column(metrics: Sequence[Row], name: str) -> NDArray[np.float64]:
     """Return a column, (E,) float64, nan where it is empty."""
     values = [row.get(name) for row in metrics]
     return np.array([np.nan if value in (None, "") else float(value) for value in values])
-
-
-def svg_picture(figure: Figure) -> str:
-    """Return a figure as the data URI of an SVG."""
-    return data_uri(figure_svg(figure), "svg+xml")

@@ -18,8 +18,8 @@ from loaders.decode import read_resized
 from loaders.image_data import ImageData
 from loaders.map_source import MapBatch, MapSource
 from loaders.policy import ScaePolicy
-from pipeline.refresh.drawn import Drawn, dense_saliency, draw_rectangles, spread_rows
-from pipeline.saliency.pictures import BOX_COLOURS, data_uri, faded, heat_rgba, image_png
+from pipeline.pictures.drawn import Drawn, dense_saliency, draw_rectangles, spread_rows
+from pipeline.pictures.marks import BOX_COLOURS, data_uri, faded, heat_rgba, image_png
 
 NUM_SAMPLES = 6
 """Samples shown, from head to tail."""

@@ -1,4 +1,4 @@
-"""A folder of small JPEGs, and a run whose trainer is played by the test."""
+"""A run whose trainer is played by the test."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import io
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pipeline.refresh.job import execute
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
@@ -26,23 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loaders.image_data import ArrayData
-
-
-@pytest.fixture
-def jpeg_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Make `num` JPEGs a class, of different sizes."""
-
-    def make(name: str = "photos", num: int = 10) -> Path:
-        rng = np.random.default_rng(3)
-        for label in ("cat", "dog", "emu"):
-            folder = tmp_path / name / label
-            folder.mkdir(parents=True)
-            for index in range(num):
-                pixels = rng.integers(0, 256, (20 + index % 3, 24, 3), np.uint8)
-                Image.fromarray(pixels).save(folder / f"{index:02d}.jpg")
-        return tmp_path / name
-
-    return make
 
 
 @dataclass

@@ -3,17 +3,9 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.pictures.chart import BLUE, GREY, RED, Chart, legend, style, svg_picture
 from pipeline.training.comparison.cells import METRIC_NAMES
 from pipeline.training.comparison.tables import ComparedTable
-from pipeline.training.report_figures import (
-    BLUE,
-    GREY,
-    RED,
-    Chart,
-    legend,
-    style,
-    svg_picture,
-)
 
 __all__ = ["accuracy_chart", "difference_chart"]
 
@@ -67,7 +59,7 @@ def difference_chart(table: ComparedTable) -> Chart | None:
 
 def _axes(table: ComparedTable) -> Axes:
     labels = [row.known.label for row in table.rows]
-    figure = Figure((5.2, 1.1 + 0.32 * len(labels)), layout="constrained", facecolor="white")
+    figure = Figure((5.2, 1.1 + 0.32 * len(labels)), layout="constrained", facecolor="none")
     axes = figure.subplots()
     style(axes)
     axes.set_yticks(range(len(labels)), labels, fontsize=8.5)

@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 
 from pipeline.errors import RecipeError
+from pipeline.pictures.page import figure_grid, html_figure, html_page, html_section
 from pipeline.refresh.whole_file import write_whole
 from pipeline.training.comparison.cells import cell_rows, column_names, table_notes
 from pipeline.training.comparison.charts import accuracy_chart, difference_chart
 from pipeline.training.comparison.missing import Missing
 from pipeline.training.comparison.tables import ComparedRow, ComparedTable
-from pipeline.training.report_page import figure_grid, html_figure, html_page, html_section
 
 __all__ = ["Comparison", "csv_text", "html_text", "markdown_text", "write_comparison"]
 

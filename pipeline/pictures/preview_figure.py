@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.refresh.drawn import density
-from pipeline.saliency.pictures import FONT, HEAT, draw_boxes, legible, overlay
+from pipeline.pictures.drawn import density
+from pipeline.pictures.marks import FONT, HEAT, draw_boxes, legible, overlay
 
 DPI = 100
 """Dots an inch; only the ratio to font sizes matters."""

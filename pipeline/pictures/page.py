@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from pipeline.training.report_figures import Chart
+from pipeline.pictures.chart import Chart
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5f6368; --line: #dddddd;

@@ -21,9 +21,9 @@ from loaders.errors import OptionError
 from loaders.image_data import ArrayData, ImageData
 from loaders.named_data import open_data
 from loaders.randomness import KeyedStream
-from pipeline.refresh.preview import PreviewOptions, write_preview
-from pipeline.refresh.preview_figure import CELL, GAP, HEAD, STRIP
-from pipeline.saliency.pictures import figure_png
+from pipeline.pictures.marks import figure_png
+from pipeline.pictures.preview import PreviewOptions, write_preview
+from pipeline.pictures.preview_figure import CELL, GAP, HEAD, STRIP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         drawn.append(figure)
         return figure_png(figure)
 
-    monkeypatch.setattr("pipeline.refresh.preview.figure_png", keep)
+    monkeypatch.setattr("pipeline.pictures.preview.figure_png", keep)
     return drawn
 
 

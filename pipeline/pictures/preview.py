@@ -16,10 +16,10 @@ from loaders.decode import read_resized
 from loaders.errors import OptionError
 from loaders.image_data import ImageData
 from loaders.map_source import MapSource
-from pipeline.refresh.drawn import dense_saliency, draw_rectangles, spread_rows
-from pipeline.refresh.preview_figure import PreviewRow, preview_figure
+from pipeline.pictures.drawn import dense_saliency, draw_rectangles, spread_rows
+from pipeline.pictures.marks import figure_png
+from pipeline.pictures.preview_figure import PreviewRow, preview_figure
 from pipeline.refresh.whole_file import write_whole
-from pipeline.saliency.pictures import figure_png
 
 MAX_ROWS = 64
 """More would make a picture that no viewer opens."""

@@ -9,7 +9,7 @@ import torch
 from loaders.gains import exact_gains
 from loaders.image_data import ArrayData
 from loaders.map_source import MapBatch
-from pipeline.refresh.drawn import dense_saliency, density, spread_rows
+from pipeline.pictures.drawn import dense_saliency, density, spread_rows
 
 SIZE = 32
 
