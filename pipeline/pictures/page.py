@@ -45,10 +45,11 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .samples th, .samples td { padding: 0 8px 12px 0; text-align: left; vertical-align: top;
   font-size: .88rem; overflow-wrap: anywhere; }
 .samples tr > :first-child { position: sticky; left: 0; z-index: 1; background: var(--paper); }
-.samples svg { display: block; width: 100%; max-width: 224px; margin-bottom: 3px; }
-.samples rect { fill: none; stroke-width: 1.6; vector-effect: non-scaling-stroke; }
-.samples .rim { stroke: black; stroke-opacity: .55; stroke-width: 3.6; }
-.samples circle { stroke: black; stroke-width: 1; vector-effect: non-scaling-stroke; }
+.samples svg { max-width: 224px; margin-bottom: 3px; }
+.marks { display: block; width: 100%; }
+.marks rect { fill: none; stroke-width: 1.6; vector-effect: non-scaling-stroke; }
+.marks .rim { stroke: black; stroke-opacity: .55; stroke-width: 3.6; }
+.marks circle { stroke: black; stroke-width: 1; vector-effect: non-scaling-stroke; }
 .sharp image, .sharp use { image-rendering: pixelated; }
 @media (max-width: 700px) { .samples tr > :first-child { width: 104px; }
   .tiles { grid-template-columns: 1fr 1fr; } .tiles b { font-size: 1.3rem; } }
@@ -58,12 +59,12 @@ pre { overflow-x: auto; padding: 14px; border-radius: 8px; background: var(--bac
 """
 
 
-def html_page(title: str, sections: Sequence[str]) -> str:
-    """Return a whole HTML page that needs nothing else."""
+def html_page(title: str, sections: Sequence[str], *, style: str = "") -> str:
+    """Return a whole HTML page that needs nothing else; `style` is added to what all share."""
     head = (
         "<meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style>"
     )
     body = "\n".join(sections)
     return f"<!DOCTYPE html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"

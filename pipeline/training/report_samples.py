@@ -19,7 +19,8 @@ from loaders.image_data import ImageData
 from loaders.map_source import MapBatch, MapSource
 from loaders.policy import ScaePolicy
 from pipeline.pictures.drawn import Drawn, dense_saliency, draw_rectangles, spread_rows
-from pipeline.pictures.marks import BOX_COLOURS, data_uri, faded, heat_rgba, image_png
+from pipeline.pictures.layers import svg_open, svg_rectangles
+from pipeline.pictures.marks import data_uri, faded, heat_rgba, image_png
 
 NUM_SAMPLES = 6
 """Samples shown, from head to tail."""
@@ -124,7 +125,7 @@ def _first_cell(view: RunView, row: int, place: int, image: NDArray[np.uint8]) -
     size = view.size
     shape = f"width='{size}' height='{size}'"
     return (
-        f"{_svg_open(size)}<defs><image id='sample-{place}' href='{grey}' {shape}/></defs>"
+        f"{svg_open(size)}<defs><image id='sample-{place}' href='{grey}' {shape}/></defs>"
         f"<image href='{plain}' {shape}/></svg>"
         f"{escape(view.data.class_names[label])}<small>row {row}, class of {count:,}</small>"
     )
@@ -133,30 +134,13 @@ def _first_cell(view: RunView, row: int, place: int, image: NDArray[np.uint8]) -
 def _picture(
     size: int, place: int, layer: NDArray[np.uint8] | None, drawn: Drawn | None, note: str
 ) -> str:
-    parts = [_svg_open(size), f"<use href='#sample-{place}'/>"]
+    parts = [svg_open(size), f"<use href='#sample-{place}'/>"]
     if layer is not None:
         address = data_uri(image_png(layer), "png")
         parts.append(f"<image href='{address}' width='{size}' height='{size}'/>")
     if drawn is not None:
-        parts.append(_rectangles(drawn.boxes[place], drawn.centres[place], size))
+        parts.append(svg_rectangles(drawn.boxes[place], drawn.centres[place], size))
     parts.append("</svg>")
     if note:
         parts.append(f"<small>{escape(note)}</small>")
     return "".join(parts)
-
-
-def _rectangles(boxes_M4: NDArray[np.int64], centres_M2: NDArray[np.int64], size: int) -> str:
-    """Return outlines and centres as SVG, coloured as in the preview, with a dark rim."""
-    marks = []
-    for number, (y0, x0, y1, x1) in enumerate(boxes_M4.tolist()):
-        colour = BOX_COLOURS[number % len(BOX_COLOURS)]
-        shape = f"x='{x0}' y='{y0}' width='{x1 - x0}' height='{y1 - y0}'"
-        marks.append(f"<rect class='rim' {shape}/><rect {shape} stroke='{colour}'/>")
-        y, x = (centres_M2[number] + 0.5).tolist()
-        marks.append(f"<circle cx='{x}' cy='{y}' r='{size / 55:.3g}' fill='{colour}'/>")
-    return "".join(marks)
-
-
-def _svg_open(size: int) -> str:
-    sharp = " class='sharp'" if size <= 96 else ""
-    return f"<svg viewBox='0 0 {size} {size}'{sharp}>"
