@@ -7,6 +7,8 @@ release = installed_version("scae")
 version = release
 html_title = f"scae {release}"
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["figures.css"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
