@@ -211,6 +211,7 @@ def _open_index(
     index = place.index(partial(index_class_folders, base, train_names))
     if num_classes is not None and num_classes != len(index.class_names):
         raise DataError(
-            f"{base} has {len(index.class_names)} class folders, got num_classes = {num_classes}"
+            f"{base} has {len(index.class_names)} class folders, got num_classes = {num_classes}: "
+            "leave the number out, or name the folder that has as many"
         )
     return base, place, index

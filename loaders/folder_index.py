@@ -125,7 +125,10 @@ def index_class_folders(
     num_listed = 0
     for folder in folders:
         if folder not in label_of:
-            raise DataError(f"class folder {base / folder} is none of the train split's")
+            raise DataError(
+                f"class folder {base / folder} is none of the train split's, which are "
+                f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}: rename or remove it"
+            )
         label = label_of[folder]
         part = known.unchanged(base, folder, label) if known else None
         num_listed += part is None

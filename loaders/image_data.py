@@ -145,7 +145,7 @@ class ImageData(SharedArrays, ABC):
         if self.num_classes < 2:
             raise DataError(
                 f"{self.name} must have 2 classes or more, got {self.num_classes}: "
-                f"{', '.join(self.class_names)}"
+                f"{', '.join(self.class_names)}; add images of another class"
             )
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= self.num_classes:
