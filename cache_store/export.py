@@ -52,7 +52,9 @@ def export_generation(generation: Generation, out: str | Path, *, force: bool = 
     except FileExistsError as error:
         raise _is_there(path) from error
     except OSError as error:
-        raise StoreError(f"can't write {path}: {error.strerror}") from error
+        raise StoreError(
+            f"can't write {path}: {error.strerror}; choose another name, in a folder that is there"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

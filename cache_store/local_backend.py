@@ -108,7 +108,7 @@ class LocalBackend(Backend):
                 # Of the open file: a collection may have swept the name away already.
                 return os.fstat(file.fileno()).st_mtime
         except OSError as error:
-            raise StoreError(f"can't write {probe}: {error.strerror}") from error
+            raise _cant("write", probe, error) from error
         finally:
             probe.unlink(missing_ok=True)
 
@@ -128,7 +128,9 @@ class LocalBackend(Backend):
             if placed:
                 self._sync_folder(path.parent)
             return placed
-        raise StoreError(f"can't write {path}: others take it away again and again")
+        raise StoreError(
+            f"can't write {path}: others take it away again and again: stop what tidies up there"
+        )
 
     def _write_partial(self, path: Path, data: bytes) -> Path:
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
@@ -140,7 +142,7 @@ class LocalBackend(Backend):
                     os.fsync(file.fileno())
         except OSError as error:
             partial.unlink(missing_ok=True)
-            raise StoreError(f"can't write {path} ({len(data)} bytes): {error.strerror}") from error
+            raise _cant("write", f"{path} ({len(data)} bytes)", error) from error
         return partial
 
     def _new_file(self, path: Path) -> BinaryIO:
@@ -162,7 +164,7 @@ class LocalBackend(Backend):
         except FileNotFoundError:  # a parent that was there is gone
             raise
         except OSError as error:
-            raise StoreError(f"can't make folder {folder}: {error.strerror}") from error
+            raise _cant("make folder", folder, error) from error
         for made in missing:
             self._sync_folder(made.parent)
 
@@ -185,7 +187,7 @@ def _replace(partial: Path, path: Path) -> bool:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StoreError(f"can't replace {path}: {error.strerror}") from error
+        raise _cant("replace", path, error) from error
     return True
 
 
@@ -203,6 +205,11 @@ def _link(partial: Path, path: Path) -> bool:
             f"can't link {path}: {error.strerror}: the file system must have hard links"
         ) from error
     return True
+
+
+def _cant(verb: str, thing: object, error: OSError) -> StoreError:
+    cure = "make room or get the right to write there, or choose another --cache"
+    return StoreError(f"can't {verb} {thing}: {error.strerror}; {cure}")
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

@@ -6,7 +6,7 @@ from typing import Any, Self
 from cache_store.backend import Backend, require
 from cache_store.errors import DamagedCacheError
 from cache_store.layout import generation_key, manifest_key
-from cache_store.records import canonical_json, decode_record, encode_record, sha256
+from cache_store.records import CURE, canonical_json, decode_record, encode_record, sha256
 from cache_store.writer import GenerationPlan
 
 Objects = dict[str, tuple[int, str]]
@@ -84,7 +84,7 @@ class Manifest:
                 published_at=fields["published_at"],
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedCacheError(f"{place} is not a manifest: {error!r}") from error
+            raise DamagedCacheError(f"{place} is not a manifest: {error!r}; {CURE}") from error
 
 
 def read_manifest(backend: Backend, number: int, expected_sha256: str | None = None) -> Manifest:
@@ -102,5 +102,7 @@ def read_manifest(backend: Backend, number: int, expected_sha256: str | None = N
     key = manifest_key(number)
     data = require(backend, key)
     if expected_sha256 is not None and sha256(data) != expected_sha256:
-        raise DamagedCacheError(f"{backend.url}/{key} is not the manifest that was published")
+        raise DamagedCacheError(
+            f"{backend.url}/{key} is not the manifest that was published; {CURE}"
+        )
     return Manifest.decode(data, f"{backend.url}/{key}")

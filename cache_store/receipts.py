@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_store.errors import DamagedCacheError
-from cache_store.records import decode_record, encode_record
+from cache_store.records import CURE, decode_record, encode_record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,4 +64,4 @@ class Receipt:
                 skipped=tuple(fields["skipped"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedCacheError(f"{place} is not a receipt: {error!r}") from error
+            raise DamagedCacheError(f"{place} is not a receipt: {error!r}; {CURE}") from error

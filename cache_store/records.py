@@ -10,6 +10,9 @@ from cache_store.layout import FORMAT_VERSION
 
 Record = dict[str, Any]
 
+CURE = "run 'scae cache repair' on its cache"
+"""What to do about a record that is damaged."""
+
 
 def canonical_json(value: object) -> bytes:
     """Serialise to JSON in one way only: keys sorted, no spaces, UTF-8."""
@@ -43,9 +46,11 @@ def decode_record(data: bytes, place: str) -> Record:
         checksum = fields.pop("checksum")
         version = fields["format_version"]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedCacheError(f"{place} is not a record of a cache: {error!r}") from error
+        raise DamagedCacheError(f"{place} is not a record of a cache: {error!r}; {CURE}") from error
     if checksum != sha256(canonical_json(fields)):
-        raise DamagedCacheError(f"{place} has changed: its checksum does not match its content")
+        raise DamagedCacheError(
+            f"{place} has changed: its checksum does not match its content; {CURE}"
+        )
     check_version(version, place)
     return dict(fields)
 
@@ -59,7 +64,9 @@ def require_fields(record: Record, number: int, names: set[str], place: str) -> 
     missing = sorted(names - set(record))
     if missing or record.get("generation") != number:
         said = f"no {missing[0]}" if missing else f"generation {record.get('generation')!r}"
-        raise DamagedCacheError(f"{place} is another record than its name says: it has {said}")
+        raise DamagedCacheError(
+            f"{place} is another record than its name says: it has {said}; {CURE}"
+        )
 
 
 def check_version(version: object, place: str) -> None:

@@ -71,7 +71,8 @@ class RetryOptions:
             raise StoreError(f"max_tries (SCAE_STORE_TRIES) must be >= 1, got {self.max_tries}")
         for name in ("max_seconds", "first_delay_seconds", "max_delay_seconds"):
             if not getattr(self, name) >= 0:
-                raise StoreError(f"{name} must be >= 0 seconds, got {getattr(self, name)}")
+                said = " (SCAE_STORE_SECONDS)" if name == "max_seconds" else ""
+                raise StoreError(f"{name}{said} must be >= 0 seconds, got {getattr(self, name)}")
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -169,7 +169,9 @@ def _match(first: Generation, second: Generation, sample: int | None) -> tuple[_
         )
         num = len(ids_M)
         if not num:
-            raise RefreshError(f"{first!r} and {second!r} have no sample in common")
+            raise RefreshError(
+                f"{first!r} and {second!r} have no sample in common: compare caches of one data set"
+            )
         chosen_M = np.argsort(first_M)[sample_rows(num, sample)]
         first_M, second_M = first_M[chosen_M], second_M[chosen_M]
     one, two = (

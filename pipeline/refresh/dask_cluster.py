@@ -121,7 +121,10 @@ def _reach(options: ClusterOptions, stop: StopRequested) -> Client:
         except (OSError, ValueError, TypeError) as error:
             reason = error  # a TypeError is how Dask says that a tls:// address needs TLS files
         if time.monotonic() >= until or isinstance(reason, ValueError | TypeError):
-            raise RefreshError(f"can't reach the Dask scheduler at {place}: {reason}")
+            raise RefreshError(
+                f"can't reach the Dask scheduler at {place}: {reason}; check the address, and that "
+                "it runs, with 'scae doctor'"
+            )
         time.sleep(min(0.5, CONNECT_SECONDS))
 
 

@@ -206,7 +206,8 @@ def _import(request: Request, place: str) -> ModuleType:
 def _import_file(request: Request, path: Path) -> ModuleType:
     if not path.is_file():
         raise NetworkError(
-            f"network {request.name!r} needs the file {str(path)!r}, got none at {path.absolute()}"
+            f"network {request.name!r} needs the file {str(path)!r}, got none at {path.absolute()}:"
+            " check the path"
         )
     # Its own entry in sys.modules, which dataclasses and pickle look up, and no other name.
     name = f"scae_network_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
@@ -220,7 +221,8 @@ def _import_file(request: Request, path: Path) -> ModuleType:
     except Exception as error:  # importing runs foreign code
         del sys.modules[name]
         raise NetworkError(
-            f"network file {str(path)!r} can't be loaded, got {_brief(error)}"
+            f"network file {str(path)!r} can't be loaded, got {_brief(error)}: it must import"
+            " without an error"
         ) from error
     return module
 

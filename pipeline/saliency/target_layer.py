@@ -146,7 +146,8 @@ def _search(network: nn.Module, trace: _Trace) -> str:
         raise NetworkError(
             f"network {type(network).__name__} has no layer with a spatial output (B, C, h, w),"
             f" h * w > 1, that runs once at {trace.size[0]}x{trace.size[1]}, got"
-            f" {_shorten(seen) or 'no layers at all'}"
+            f" {_shorten(seen) or 'no layers at all'}: maps need one, so use another network or"
+            " larger images"
         )
     last = next(reversed(usable))
     if usable[last].layout != "BNC":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from tests.cli.errors.provoke import REFRESH, Mistake
+from tests.cli.errors.provoke import REFRESH, Mistake, each
 
 if TYPE_CHECKING:
     from tests.cli.errors.provoke import Place
@@ -216,9 +216,11 @@ DATA_MISTAKES = (
         "lists nothing below val/, though",
         "for its class folders, or move the table away",
         "loaders/labels_csv.py::index_labels_csv#3",
-        prepare=lambda place: (
-            _class_folders(place, "train/ant", "train/bee", "val/ant", "val/bee"),
-            place.write("data/labels.csv", "path,label\ntrain/ant/0.jpg,0\ntrain/bee/0.jpg,1\n"),
+        prepare=each(
+            lambda place: _class_folders(place, "train/ant", "train/bee", "val/ant", "val/bee"),
+            lambda place: place.write(
+                "data/labels.csv", "path,label\ntrain/ant/0.jpg,0\ntrain/bee/0.jpg,1\n"
+            ),
         ),
     ),
     Mistake(

@@ -128,6 +128,16 @@ def provoke(mistake: Mistake, shared: Place, tmp: Path) -> Answer:
         return scae(mistake.line, place)
 
 
+def each(*steps: Callable[[Place], object]) -> Callable[[Place], object]:
+    """Prepare a place in several steps."""
+
+    def prepare(place: Place) -> None:
+        for step in steps:
+            step(place)
+
+    return prepare
+
+
 def make_shared(root: Path) -> Place:
     """Make what all cases share."""
     rng = np.random.default_rng(1)

@@ -87,7 +87,7 @@ def _watch_errors() -> None:
         _note(sys._getframe(1))
         click_init(self, *args, **keywords)
 
-    ScaeError.__init__ = scae  # type: ignore[method-assign]
+    ScaeError.__init__ = scae  # type: ignore[method-assign, assignment]
     click.ClickException.__init__ = of_click  # type: ignore[method-assign]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.cli.errors.cache_mistakes import CACHE_MISTAKES
 from tests.cli.errors.data_mistakes import DATA_MISTAKES
+from tests.cli.errors.network_mistakes import NETWORK_MISTAKES
 
-MISTAKES = (*DATA_MISTAKES,)
+MISTAKES = (*DATA_MISTAKES, *CACHE_MISTAKES, *NETWORK_MISTAKES)
