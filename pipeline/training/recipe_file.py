@@ -34,7 +34,7 @@ def load_recipe(
     """
     layers = RecipeLayers(None if path is None else Path(path))
     if debug:
-        layers.change(debug_form)
+        layers.change(debug_form, "the debug form")
     layers.override(overrides)
     return typing.cast(Recipe, _build(Recipe, layers.values, "", layers))
 
@@ -55,11 +55,11 @@ def _build(cls: type, values: Mapping[str, Any], section: str, layers: RecipeLay
                 raise RecipeError(_no_section(name, value, layers))
             checked[key] = _build(hint, value, name, layers)
         else:
-            checked[key] = _converted(value, hint, name, layers.place_of(name))
+            checked[key] = _converted(value, hint, name, layers.places.of(name))
     try:
         return cls(**checked)
     except (RecipeError, OptionError) as error:
-        place = layers.place_of_complaint(section, str(error))
+        place = layers.places.of_complaint(section, str(error))
         raise RecipeError(f"{place}: {f'[{section}] ' if section else ''}{error}") from error
 
 
@@ -72,7 +72,7 @@ def _build_method(values: Any, section: str, layers: RecipeLayers) -> object:  #
     if method not in METHODS:
         near = difflib.get_close_matches(str(method), METHODS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        place = layers.place_of(f"{section}.method")
+        place = layers.places.of(f"{section}.method")
         allowed = ", ".join(METHODS)
         raise RecipeError(
             f"{place}: {section}.method must be one of {allowed}, got {method!r}{hint}"
@@ -87,14 +87,14 @@ def _build_method(values: Any, section: str, layers: RecipeLayers) -> object:  #
 
 
 def _no_section(name: str, value: object, layers: RecipeLayers) -> str:
-    return f"{layers.place_of(name)}: {name} must be a section [{name}], got {value!r}"
+    return f"{layers.places.of(name)}: {name} must be a section [{name}], got {value!r}"
 
 
 def _unknown_key(name: str, key: str, known: list[str], section: str, layers: RecipeLayers) -> str:
     near = difflib.get_close_matches(key, known, 1)
     prefix = f"{section}." if section else ""
     hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys: {', '.join(known)}"
-    return f"{layers.place_of(name)}: unknown recipe key {name}; {hint}"
+    return f"{layers.places.of(name)}: unknown recipe key {name}; {hint}"
 
 
 def _converted(value: Any, hint: Any, name: str, place: str) -> Any:  # noqa: ANN401

@@ -1,7 +1,6 @@
 """The values of a recipe before they are checked: files that extend others, then overrides."""
 
 import difflib
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 
 from loaders.methods.scae import ScaeOptions
 from pipeline.errors import RecipeError
+from pipeline.training.recipe_places import COMMAND_LINE, RecipePlaces, line_of
 
-COMMAND_LINE = "the command line"
-"""Where overrides come from, and a recipe without a file."""
 EXTENDS = "extends"
 """Key of a recipe file that names the file it begins with, relative to its own folder."""
 LISTED = 6
@@ -32,9 +30,9 @@ class RecipeLayers:
 
     def __init__(self, path: Path | None) -> None:
         self.values: Values = {}
-        self.place = COMMAND_LINE if path is None else str(path)
-        self._places: dict[str, str] = {}
-        for file, values in [] if path is None else _chain(path):
+        self.places = RecipePlaces(COMMAND_LINE if path is None else str(path))
+        for file, text, values in [] if path is None else _chain(path):
+            self.places.add_file(str(file), text)
             self._lay(self.values, values, str(file))
 
     def override(self, words: Sequence[str]) -> None:
@@ -46,36 +44,39 @@ class RecipeLayers:
         for word in words:
             self._lay(self.values, _word_values(word), COMMAND_LINE)
 
-    def change(self, edit: Callable[[Values], Values]) -> None:
-        """Replace the values by what a function makes of them."""
+    def change(self, edit: Callable[[Values], Values], place: str) -> None:
+        """Replace the values by what a function makes of them; `place` is told of what it sets."""
+        before = _leaves(self.values)
         self.values = edit(self.values)
-
-    def place_of(self, name: str) -> str:
-        """Return where a key such as 'train.epochs' was set, or the section or recipe it is in."""
-        while name:
-            if name in self._places:
-                return self._places[name]
-            name = name.rpartition(".")[0]
-        return self.place
-
-    def place_of_complaint(self, section: str, message: str) -> str:
-        """Return where the key was set that a message begins with, else the recipe's own file."""
-        key = re.match(r"[\w.]*", message)
-        word = key.group().rstrip(".") if key else ""
-        name = f"{section}.{word}" if section else word
-        return self._places.get(name, self.place)
+        for name, value in _leaves(self.values).items():
+            if name not in before or before[name] != value:
+                self.places.note(name, place)
 
     def _lay(self, under: Values, layer: Mapping[str, Any], place: str, prefix: str = "") -> None:
         for key, value in layer.items():
             name = f"{prefix}{key}"
             if name == "augment" and _other_method(under.get(key), value):
                 under.pop(key, None)  # options belong to their method
+                self.places.forget(name)
             if isinstance(value, Mapping):
+                self.places.note_section(name, place)
                 if not isinstance(under.get(key), dict):
                     under[key] = {}
                 self._lay(under[key], value, place, f"{name}.")
             else:
-                under[key], self._places[name] = value, place
+                under[key] = value
+                self.places.note(name, place)
+
+
+def _leaves(values: Values, prefix: str = "") -> dict[str, Any]:
+    """Return the values that are no sections, by their whole names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _leaves(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _other_method(before: object, layer: object) -> bool:
@@ -86,19 +87,20 @@ def _other_method(before: object, layer: object) -> bool:
     return bool(layer["method"] != (method or ScaeOptions.name))
 
 
-def _chain(path: Path) -> list[tuple[Path, Values]]:
-    """Return a recipe's files with their values, the one that extends none first."""
-    chain: list[tuple[Path, Values]] = []
+def _chain(path: Path) -> list[tuple[Path, str, Values]]:
+    """Return a recipe's files with text and values, the one that extends none first."""
+    chain: list[tuple[Path, str, Values]] = []
     seen: list[Path] = []
     while True:
-        values = _read(path, seen[-1] if seen else None)
+        text, values = _read(path, seen[-1] if seen else None)
         seen.append(path)
         base = values.pop(EXTENDS, None)
-        chain.insert(0, (path, values))
+        chain.insert(0, (path, text, values))
         if base is None:
             return chain
         if not isinstance(base, str):
-            raise RecipeError(f"{path}: {EXTENDS} must be the path of a recipe, got {base!r}")
+            place = f"{path}:{line_of(text, EXTENDS)}"
+            raise RecipeError(f"{place}: {EXTENDS} must be the path of a recipe, got {base!r}")
         path = path.parent / base
         if any(path.resolve() == other.resolve() for other in seen):
             raise RecipeError(
@@ -107,9 +109,10 @@ def _chain(path: Path) -> list[tuple[Path, Values]]:
             )
 
 
-def _read(path: Path, extended_by: Path | None) -> Values:
+def _read(path: Path, extended_by: Path | None) -> tuple[str, Values]:
     try:
-        return tomllib.loads(path.read_text())
+        text = path.read_text()
+        return text, tomllib.loads(text)
     except FileNotFoundError as error:
         why = f", which {extended_by} extends" if extended_by else ""
         raise RecipeError(f"no recipe {path}{why}; {_others(path)}") from error
