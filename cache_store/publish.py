@@ -7,6 +7,7 @@ exclusively, and can never go back, however long a publisher stalls.
 Legend: K classes.
 """
 
+import logging
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -43,6 +44,8 @@ from cache_store.manifest import Manifest, Objects, read_manifest
 from cache_store.receipts import Receipt
 from cache_store.records import encode_record, sha256
 from cache_store.writer import GenerationWriter
+
+logger = logging.getLogger("scae")
 
 
 def publish_generation(
@@ -85,6 +88,7 @@ def publish_generation(
     _point_to(writer, manifest)
     for info in backend.list(receipts_key(number)):
         backend.delete(info.key)
+    logger.debug("generation %d of %s is published", number, backend.url)
     return manifest
 
 

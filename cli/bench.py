@@ -13,4 +13,10 @@ COMMANDS = {
 
 @click.group("bench", cls=LazyGroup, lazy_commands=COMMANDS)
 def bench_group() -> None:
-    """Time the product beside its rivals and its limits, in interleaved rounds of one run."""
+    """Time the product beside its rivals and its limits, in interleaved rounds of one run.
+
+    \b
+    Examples:
+      scae bench refresh
+      scae bench loader --data ~/imagenet/val
+    """  # noqa: D301  # click wants the character, not two

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands import UserErrorCommand
+from cli.verbosity import say
 
 if TYPE_CHECKING:
     from pipeline.bench.loader_speed import LoaderFigures
@@ -18,10 +19,34 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of JPEG files. [default: only the part in memory]",
 )
-@click.option("--images", type=click.IntRange(min=1), default=400, show_default=True)
-@click.option("--size", type=click.IntRange(min=1), default=224, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=3), default=9, show_default=True)
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    default=400,
+    show_default=True,
+    help="Images of an epoch.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    default=224,
+    show_default=True,
+    help="Side of the cuts from JPEG files.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Images of a batch.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=3),
+    default=9,
+    show_default=True,
+    help="Epochs of each contender.",
+)
 @click.option("--without", multiple=True, metavar="RIVAL", help="Leave a rival out.")
 @click.option(
     "--clock",
@@ -57,7 +82,7 @@ def bench_loader_command(*, data: Path | None, as_json: bool, **options: Any) ->
     found = [measure_memory(chosen, _dot)]
     if data is not None:
         found.append(measure_jpeg(data, chosen, _dot))
-    click.echo(err=True)
+    say("")
     if as_json:
         figures = [one.fields() for one in found]
         click.echo(json.dumps({"environment": environment(chosen), "parts": figures}))
@@ -68,7 +93,7 @@ def bench_loader_command(*, data: Path | None, as_json: bool, **options: Any) ->
 
 
 def _dot(_name: str) -> None:
-    click.echo(".", nl=False, err=True)
+    say(".", end="")
 
 
 def _text(figures: "LoaderFigures") -> str:

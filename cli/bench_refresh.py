@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands import UserErrorCommand
+from cli.verbosity import say
 
 if TYPE_CHECKING:
     from pipeline.bench.refresh_speed import NetworkFigures
@@ -23,8 +24,20 @@ NETWORKS = ("torchvision:resnet50", "resnet32")
     help=f"As for scae refresh; may be repeated. [default: {', '.join(NETWORKS)}]",
 )
 @click.option("--size", type=click.IntRange(min=1), help="Side of the images. [default: its own]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=3), default=9, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Images of a batch.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=3),
+    default=9,
+    show_default=True,
+    help="Batches of each contender.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16"]),
@@ -41,7 +54,12 @@ NETWORKS = ("torchvision:resnet50", "resnet32")
     show_default=True,
     help="cpu counts this process's processor time: for a busy machine, with --threads 1.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="auto: a GPU if there is one.",
+)
 @click.option("--without", multiple=True, metavar="RIVAL", help="Leave a rival out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench_refresh_command(*, networks: tuple[str, ...], as_json: bool, **options: Any) -> None:  # noqa: ANN401  # click hands over what is declared
@@ -71,7 +89,7 @@ def bench_refresh_command(*, networks: tuple[str, ...], as_json: bool, **options
         clock=options["clock"],
     )
     found = [measure_network(name, options["size"], speed, _dot) for name in networks or NETWORKS]
-    click.echo(err=True)
+    say("")
     if as_json:
         figures = [one.fields() for one in found]
         click.echo(json.dumps({"environment": environment(speed), "networks": figures}))
@@ -82,7 +100,7 @@ def bench_refresh_command(*, networks: tuple[str, ...], as_json: bool, **options
 
 
 def _dot(_name: str) -> None:
-    click.echo(".", nl=False, err=True)
+    say(".", end="")
 
 
 def _text(figures: "NetworkFigures") -> str:

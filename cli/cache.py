@@ -18,4 +18,10 @@ COMMANDS = {
 
 @click.group("cache", cls=LazyGroup, lazy_commands=COMMANDS)
 def cache_group() -> None:
-    """Look into a cache, check it, repair it, tidy up."""
+    """Look into a cache, check it, repair it, tidy up.
+
+    \b
+    Examples:
+      scae cache info maps.zarr
+      scae cache verify s3://bucket/maps
+    """  # noqa: D301  # click wants the character, not two

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.cache_options import optional_data_options
-from cli.commands import EXIT_FAILED, UserErrorCommand, data_source, key_values
+from cli.commands import UserErrorCommand, data_source, key_values
+from cli.error_boundary import EXIT_FAILED
 from cli.screen import screen
 
 if TYPE_CHECKING:

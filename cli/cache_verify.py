@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.commands import EXIT_FAILED, UserErrorCommand
+from cli.commands import UserErrorCommand
+from cli.error_boundary import EXIT_FAILED
 
 if TYPE_CHECKING:
     from cache_store.verify import CacheReport

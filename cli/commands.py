@@ -1,33 +1,30 @@
-"""What all commands share: how errors end a command, and options that mean the same everywhere."""
+"""What all commands share, and options that mean the same in several."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cache_store.errors import ScaeError
+from cli.error_boundary import errors_in_one_line
+from cli.verbosity import shown_logs, verbosity_options
 
 if TYPE_CHECKING:
     from pipeline.refresh.sources import DataSource
-
-EXIT_FAILED = 1
-"""The command failed for a reason that its message names."""
-EXIT_RESUMABLE = 75
-"""The command was stopped and can be resumed by running it again (EX_TEMPFAIL)."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class UserErrorCommand(click.Command):
-    """A command whose expected errors end in one line and an exit code, never in a traceback."""
+    """What every command is: errors end in one line, and --quiet and --verbose are options."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:  # noqa: ANN401  # click's own signature
+        super().__init__(*args, **keywords)
+        self.params += verbosity_options()
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's own signature
         """Run the command."""
-        try:
+        with errors_in_one_line(ctx), shown_logs():
             return super().invoke(ctx)
-        except ScaeError as error:
-            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
-            ctx.exit(EXIT_RESUMABLE if type(error).__name__ == "Stopped" else EXIT_FAILED)
 
 
 def data_options(function: Function, *, required: bool = True) -> Function:
@@ -39,7 +36,13 @@ def data_options(function: Function, *, required: bool = True) -> Function:
             metavar="NAME_OR_PATH",
             help="shapes, cifar10, cifar100, imagenet, or a folder of class folders.",
         ),
-        click.option("--split", type=click.Choice(["train", "test"]), default="train"),
+        click.option(
+            "--split",
+            type=click.Choice(["train", "test"]),
+            default="train",
+            show_default=True,
+            help="Which part of the data.",
+        ),
         click.option(
             "--imbalance",
             type=click.FloatRange(min=1),

@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from cli.cluster_options import require_scheduler, scheduler_options
-from cli.commands import EXIT_FAILED, UserErrorCommand
+from cli.commands import UserErrorCommand
 from cli.doctor_check import PROBLEM, WARNING, Check
+from cli.error_boundary import EXIT_FAILED
 
 
 @click.command("doctor", cls=UserErrorCommand)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands import UserErrorCommand, key_values
+from cli.verbosity import say
 
 if TYPE_CHECKING:
     from pipeline.training.tested_network import TestedNetwork
@@ -62,7 +63,7 @@ def evaluate_command(*, run: Path | None, checkpoint: Path | None, **options: An
 
     tested = _open(run, checkpoint, options)
     for warning in tested.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
     measured = evaluate_network(tested, occlusion=options["occlusion"])
     if options["as_json"]:
         click.echo(json.dumps(_fields(tested) | measured))

@@ -3,6 +3,7 @@
 import click
 
 from cli.lazy_group import LazyGroup
+from cli.version import show_version
 
 COMMANDS = {
     "refresh": ("cli.refresh", "refresh_command", "Make the saliency maps of a data set."),
@@ -15,19 +16,30 @@ COMMANDS = {
     "doctor": ("cli.doctor", "doctor_command", "Check machine, cache and cluster; say the cure."),
     "bench": ("cli.bench", "bench_group", "Time the product beside rivals and limits."),
     "cache": ("cli.cache", "cache_group", "Look into a cache, check it, repair it, tidy up."),
+    "completion": ("cli.completion", "completion_command", "Let bash, zsh or fish complete words."),
 }
 """Command -> its module, its function, and its line in the list of commands."""
 
 
 @click.group(
+    "scae",
     cls=LazyGroup,
     lazy_commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="scae", prog_name="scae")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
+    help="Show the versions of scae, torch and Python, and exit.",
+)  # fmt: skip
 def main() -> None:
     """Saliency caches that feed training.
 
     A refresh keeps Grad-CAM maps of a whole data set in a Zarr cache; the training loader places
-    erasing rectangles by them (SCAE).
-    """
+    erasing rectangles by them (SCAE). Each command's own --help has examples.
+
+    \b
+    Examples:
+      scae train --recipe recipes/shapes.toml --run runs/shapes
+      scae refresh --data shapes --cache maps.zarr --network resnet8 --weights random
+      scae preview --data shapes --cache maps.zarr --out maps.png
+    """  # noqa: D301  # click wants the character, not two

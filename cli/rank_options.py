@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.commands import EXIT_FAILED, EXIT_RESUMABLE
+from cli.error_boundary import EXIT_FAILED, EXIT_RESUMABLE
 
 LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
 """Environment variable that says what torch's C++ code prints."""

@@ -10,10 +10,12 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from cli.cluster_options import cluster_options, make_executor
-from cli.commands import EXIT_RESUMABLE, UserErrorCommand, data_options, data_source, key_values
+from cli.commands import UserErrorCommand, data_options, data_source, key_values
+from cli.error_boundary import EXIT_RESUMABLE
 from cli.method_options import METHOD_OPTIONS, method_options
 from cli.refresh_dry_run import dry_run
 from cli.refresh_progress import EventLog, refresh_progress
+from cli.verbosity import say
 
 if TYPE_CHECKING:
     from loaders.image_data import ImageData
@@ -54,8 +56,19 @@ def _read_part(
 @method_options
 @click.option("--size", type=click.IntRange(min=1), help="Side that images are squashed to.")
 @click.option("--epoch", type=click.IntRange(min=0), help="Epoch of the weights, for the record.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Images of a batch; part of the plan.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="auto: a GPU if there is one.",
+)
 @click.option(
     "--block-rows",
     type=click.IntRange(min=1),
@@ -130,7 +143,7 @@ def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over
         if options["dry_run"]:
             dry_run(plan, opened, built, options)
             return
-    click.echo(plan.summary(), err=True)
+    say(plan.summary())
     with _event_log(options["log_json"], plan) as log:
         _run(plan, opened, built, options, log)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.refresh_progress import duration
+from cli.verbosity import say
 
 if TYPE_CHECKING:
     from loaders.image_data import ImageData
@@ -55,8 +56,7 @@ def dry_run(
     ]
     click.echo(json.dumps(fields) if options["as_json"] else "\n".join(lines))
     if estimate.better_block_rows is not None:
-        click.echo(
-            f"Warning: a block takes about {duration(estimate.block_seconds)}, and a stop or a "
-            f"lost worker costs one: --block-rows {estimate.better_block_rows} makes them shorter",
-            err=True,
+        say(
+            f"warning: a block takes about {duration(estimate.block_seconds)}, and a stop or a "
+            f"lost worker costs one: --block-rows {estimate.better_block_rows} makes them shorter"
         )

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from cli.screen import LINE_SECONDS
+from cli.verbosity import is_quiet
 from pipeline.refresh.event_line import event_line
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ def refresh_progress(log: EventLog) -> Iterator[Show]:
 
     console = Console(stderr=True)
     shows: list[Show] = [log.progress]
-    if not console.is_terminal:
+    if is_quiet():
+        yield lambda state: _all(shows, state)
+        return
+    if not console.is_terminal or console.is_dumb_terminal:
         shows.append(_Lines().show)
         yield lambda state: _all(shows, state)
         return

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from cli.several_words import SeveralWordsCommand
+from cli.verbosity import say
 
 
 @click.command("report", cls=SeveralWordsCommand)
@@ -61,7 +62,7 @@ def report_command(
     )
     written = write_comparison(comparison, out)
     for line in comparison.warnings:
-        click.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}")
     for item in comparison.missing:
         click.echo(f"missing: {item.what}\n  {item.command}")
     if comparison.untouched:

@@ -1,6 +1,7 @@
 """How a long command talks: lines on standard output, and below them a bar while it works.
 
-Where there is no terminal, for logs, the bar is a line every half minute.
+Where there is no terminal, or one that can only print (TERM=dumb), the bar is a line every half
+minute. NO_COLOR takes the colours away.
 """
 
 import sys
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+
+from cli.verbosity import is_quiet
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -34,13 +37,16 @@ class Screen:
 
 @contextmanager
 def screen() -> Iterator[Screen]:
-    """Give the screen for as long as a command works."""
+    """Give the screen for as long as a command works; with --quiet nothing is shown on it."""
+    if is_quiet():
+        yield Screen(lambda _line: None, lambda _label: lambda _done, _total: None)
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield Screen(click.echo, _line_progress)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli.commands import EXIT_FAILED
+from cli.error_boundary import EXIT_FAILED
 from cli.screen import screen
 from cli.several_words import SeveralWordsCommand
 

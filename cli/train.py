@@ -8,6 +8,7 @@ import click
 from cli.commands import UserErrorCommand
 from cli.rank_options import rank_options, said_once, start_ranks
 from cli.screen import screen
+from cli.verbosity import is_quiet
 
 if TYPE_CHECKING:
     from pipeline.training.recipe import Recipe
@@ -106,7 +107,8 @@ def train_command(
             accept_stale=accept_stale,
             tensorboard=tensorboard,
             checkpoint_seconds=60 * checkpoint_minutes,
-            log=shown.log,
+            log=click.echo if is_quiet() else shown.log,
+            quiet=is_quiet(),
             progress=shown.bars,
             stop=stop,
         )

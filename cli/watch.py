@@ -12,6 +12,7 @@ from cli.cluster_options import cluster_options, make_executor
 from cli.commands import UserErrorCommand, data_source, key_values
 from cli.method_options import METHOD_OPTIONS, method_options
 from cli.refresh_progress import EventLog
+from cli.verbosity import is_quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,10 @@ LOOP_OPTIONS = (
     "pattern",
 )  # fmt: skip
 """What a recipe tells otherwise."""
+OUTCOMES = (
+    "published", "done", "error", "doubtful", "no_report", "gc_failed", "heartbeat_failed",
+)  # fmt: skip
+"""Events that --quiet shows: what came of the work, and what went wrong."""
 
 
 @click.command("watch", cls=UserErrorCommand)
@@ -74,10 +79,24 @@ LOOP_OPTIONS = (
 @click.option("--network-option", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
 @method_options
 @click.option("--size", type=click.IntRange(min=1), help="Side that images are squashed to.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--on-error", type=click.Choice(["raise", "skip"]), default="raise")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Images of a batch.",
+)
+@click.option(
+    "--on-error", type=click.Choice(["raise", "skip"]), default="raise", help="As for scae refresh."
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of that loop in all.")
-@click.option("--interval", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option(
+    "--interval",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="R: epochs between refreshes.",
+)
 @click.option("--lambda-max", type=float, default=2.0, show_default=True, help="As in its policy.")
 @click.option(
     "--pattern",
@@ -195,6 +214,6 @@ class _Lines:
         self._prints = file is None or file.name != "<stdout>"
 
     def __call__(self, event: str, text: str, **fields: Any) -> None:  # noqa: ANN401  # JSON values
-        if self._prints:
+        if self._prints and (event in OUTCOMES or not is_quiet()):
             click.echo(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
         self._events.write(event, text=text, **fields)

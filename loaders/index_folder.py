@@ -57,6 +57,8 @@ class IndexPlace:
         """
         known = None if self.path is None else _read(self.path, self.key)
         index = make(known)
+        how = "still holds" if index is known else "was made by listing"
+        logger.debug("the index of %s %s", self.base, how)
         if self.path is not None and index is not known:
             _write(self.path, encode_index(index, self.key))
         return index

@@ -181,6 +181,7 @@ class MapSource:
             self._rows_N = None if same_order else rows_N
             self._matched = True
         resident = generation.resident()
+        logger.debug("generation %d of %s is read from here on", number, self._cache)
         self._opened = (os.getpid(), number, resident, generation)
         return resident, generation
 

@@ -231,6 +231,7 @@ def compute_blocks(
                 failures.append(outcome)
                 count.failed()
             elif outcome is not None:
+                logger.debug("block %d is done: %d images", outcome.block, outcome.num_rows)
                 results.append(outcome)
                 count.done(outcome.num_rows)
             count.tell(executor.num_workers, executor.dashboard)

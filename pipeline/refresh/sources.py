@@ -1,5 +1,6 @@
 """Where data and weights come from, small enough to send to a process that opens them there."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,8 @@ from loaders.holdout import holdout_rows
 from loaders.image_data import ImageData
 from loaders.named_data import open_data
 from pipeline.saliency.networks import BuiltNetwork, build_network
+
+logger = logging.getLogger("scae")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,7 @@ class DataSource:
             DataError: If there is none.
         """
         data = self._whole()
+        logger.debug("opened data %s (%s): %d images", data.name, self.split, len(data))
         if not self.holdout:
             return data
         kept, held = holdout_rows(data.labels, self.holdout, self.subset_seed)
@@ -81,10 +85,13 @@ class NetworkSource:
         Raises:
             NetworkError: If it can't be built, or the weights do not fit.
         """
-        return build_network(
+        built = build_network(
             self.name,
             num_classes=self.num_classes,
             weights=self.weights,
             seed=self.seed,
             options=self.options,
         )
+        digest = built.weights_digest[:12]
+        logger.debug("built network %s: weights %s, digest %s", self.name, self.weights, digest)
+        return built

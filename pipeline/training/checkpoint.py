@@ -6,6 +6,7 @@ own, so that whoever follows a run takes finished epochs only; it counts until i
 
 import io
 import json
+import logging
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ CHECKPOINT_VERSION = 3
 """Version of the checkpoint's fields; another one is refused."""
 AVERAGED_STEPS = "n_averaged"
 """What AveragedModel calls its count, beside the network's names with "module." before them."""
+
+
+logger = logging.getLogger("scae")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +102,7 @@ def _write(
             f"can't write checkpoint {path}: {error.strerror}; make room, then go on from the last "
             "one with the same command and --resume"
         ) from error
+    logger.debug("wrote checkpoint %s, %d bytes", path, buffer.getbuffer().nbytes)
     if finished:
         folder.middle_path.unlink(missing_ok=True)
         for old in folder.checkpoint_paths()[:-keep]:

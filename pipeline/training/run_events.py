@@ -15,18 +15,21 @@ from pipeline.training.setup import RunParts
 from pipeline.training.tensor_board import TensorBoard
 
 
-def run_sinks(folder: RunFolder, show: Callable[[str], None], *, tensorboard: bool) -> list[Sink]:
+def run_sinks(
+    folder: RunFolder, show: Callable[[str], None], *, tensorboard: bool, quiet: bool = False
+) -> list[Sink]:
     """Return who listens to a run: the user, log.jsonl, and TensorBoard if wanted.
 
     Args:
         folder: The run folder; it must be there.
         show: Called with each line for the user.
         tensorboard: Whether to write for TensorBoard.
+        quiet: Whether the user gets none but the final figures.
 
     Raises:
         TrainingError: If tensorboard is wanted and not installed, or log.jsonl can't be opened.
     """
-    sinks: list[Sink] = [Lines(show)]
+    sinks: list[Sink] = [Lines(show, quiet=quiet)]
     if tensorboard:
         sinks.append(TensorBoard(folder.tensor_board))
     return [*sinks, JsonLines(folder.log_path)]

@@ -15,6 +15,8 @@ from pipeline.refresh.event_line import event_line
 
 WARNING = "warning: "
 """How lines for the user begin that warn."""
+RESULT, END = "result", "end"
+"""Events whose lines are a run's final figures, and where they are."""
 BEGINNINGS = ("start", "resume")
 """Events that each process of a run begins with, one of them."""
 
@@ -93,14 +95,16 @@ class Lines:
 
     Args:
         show: Called with each.
+        quiet: Show none but the final figures.
     """
 
-    def __init__(self, show: Callable[[str], None]) -> None:
+    def __init__(self, show: Callable[[str], None], *, quiet: bool = False) -> None:
         self._show = show
+        self._quiet = quiet
 
     def write(self, event: str, text: str, fields: Fields) -> None:
         """Show the line, if there is one."""
-        if text:
+        if text and (event in (RESULT, END) or not self._quiet):
             self._show(text)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from pipeline.training.occlusion import occlusion_lines, occlusion_robustness
 from pipeline.training.report import write_report
 from pipeline.training.run_events import summary_facts
 from pipeline.training.run_folder import Row, RunFolder
-from pipeline.training.run_log import RunLog
+from pipeline.training.run_log import END, RESULT, RunLog
 from pipeline.training.setup import RunParts
 from pipeline.training.tau_norm import apply_tau_norm
 
@@ -58,8 +58,8 @@ def finish(parts: RunParts, folder: RunFolder, rows: Sequence[Row], log: RunLog)
         seed=parts.recipe.seed,
     )
     for line in summary_lines(summary):
-        log(line)
-    log.tell("end", f"report: {folder.report_path}", **summary_facts(summary))
+        log.tell(RESULT, line)
+    log.tell(END, f"report: {folder.report_path}", **summary_facts(summary))
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:

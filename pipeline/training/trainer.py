@@ -43,6 +43,8 @@ class TrainOptions:
     """Use the maps of images that have changed since; a warning says how many."""
     log: Log = print
     """Called with each line for the user."""
+    quiet: bool = False
+    """Tell the user the final figures only; log.jsonl has everything all the same."""
     tensorboard: bool = False
     """Write the figures for TensorBoard too."""
     progress: Progressing = lambda _label: lambda _done, _total: None
@@ -123,7 +125,7 @@ def _taken(folder: RunFolder, options: TrainOptions, held: ExitStack, log: RunLo
     except CantLock as error:  # some network file systems have no locks
         problem = error
     # Not before the lock: another process that trains there writes the same log.
-    log.add(*run_sinks(folder, options.log, tensorboard=options.tensorboard))
+    log.add(*run_sinks(folder, options.log, quiet=options.quiet, tensorboard=options.tensorboard))
     if problem is not None:
         log(f"{WARNING}{problem}; see to it that no other process trains there")
     return newest_checkpoint(folder)

@@ -216,4 +216,4 @@ def test_unknown_command_and_option_are_usage_errors() -> None:
 
 
 def test_version_is_the_distributions() -> None:
-    assert "scae, version 0.1.0" in _scae("--version").output
+    assert "scae 0.1.0, torch 2." in _scae("--version").output

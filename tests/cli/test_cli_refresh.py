@@ -72,7 +72,7 @@ def test_dry_run_warns_of_long_blocks_and_names_the_option(
     monkeypatch.setattr(estimate, "_time_batch", lambda _runner, _block: 600.0)
     result = _refresh(folder, "--dry-run", "--block-rows", 1024, "--batch-size", 18)
     assert result.exit_code == 0
-    assert "Warning: a block takes about 10 min" in result.stderr
+    assert "warning: a block takes about 10 min" in result.stderr
     assert "--block-rows 16 makes them shorter" in result.stderr
 
 

@@ -151,6 +151,17 @@ def test_resume_must_fails_where_there_is_nothing_to_go_on_from(run: Path, tmp_p
     assert again.exit_code == 0, again.output
 
 
+def test_quiet_tells_the_final_figures_and_the_log_all(run: Path, tmp_path: Path) -> None:
+    result = _train("--from-run", run, "--run", tmp_path / "new", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    first, *_, last = result.stdout.splitlines()
+    assert first.startswith("time       ")  # no test images, hence no accuracy
+    assert last == f"report: {tmp_path / 'new' / 'report.html'}"
+    log = (tmp_path / "new" / "log.jsonl").read_text().splitlines()
+    assert {"start", "epoch", "result", "end"} <= {json.loads(line)["event"] for line in log}
+
+
 def test_tensorboard_gets_its_files(run: Path, tmp_path: Path) -> None:
     result = _train("--from-run", run, "--run", tmp_path / "new", "--tensorboard")
     assert result.exit_code == 0, result.output
