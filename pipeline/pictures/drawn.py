@@ -1,8 +1,9 @@
 """What the loader would draw on whole images: the ground of the preview and of the report.
 
-Legend: B samples, M rectangles of a sample, H, W (equal here) sides of an image, K classes.
+Legend: B samples, M rectangles of a sample, H, W (equal here, then S) sides of an image, K classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,15 +106,43 @@ def density(saliency: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
     return weights_HW / weights_HW.mean()
 
 
-def spread_rows(data: ImageData, num: int, seed: int) -> NDArray[np.int64]:
+def pixels_seen(
+    inputs: NDArray[np.floating], mean: Sequence[float], std: Sequence[float]
+) -> NDArray[np.uint8]:
+    """Undo the normalisation of what a network gets.
+
+    Args:
+        inputs: (B, 3, S, S) floating, normalised.
+        mean: Of each channel, or one for all, as shares of 255.
+        std: Of each channel, or one for all, as shares of 255.
+
+    Returns:
+        (B, S, S, 3) uint8 RGB.
+    """
+    shares_BSS3 = inputs.transpose(0, 2, 3, 1) * np.array(std) + np.array(mean)
+    return np.rint(np.clip(shares_BSS3, 0, 1) * 255).astype(np.uint8)
+
+
+def spread_rows(
+    data: ImageData, num: int, seed: int, *, labels: Sequence[int] | None = None
+) -> NDArray[np.int64]:
     """Choose samples from head to tail: (min(num, N),) int64 rows, the largest class first.
 
     The classes, ordered by their number of images, are cut into `num` bands; each band gives a
     random class, and that a random sample. With fewer classes than `num`, classes repeat.
+
+    Args:
+        data: The data set.
+        num: How many samples at most.
+        seed: Decides which.
+        labels: Classes to choose from, None for all.
     """
     rng = np.random.default_rng(seed)
-    num = min(num, len(data))
-    present_K = np.flatnonzero(data.class_counts)
+    counts_K = data.class_counts
+    if labels is not None:
+        counts_K = np.where(np.isin(np.arange(data.num_classes), labels), counts_K, 0)
+    num = min(num, int(counts_K.sum()))
+    present_K = np.flatnonzero(counts_K)
     ordered_K = present_K[np.argsort(-data.class_counts[present_K], kind="stable")]
     pools: dict[int, list[int]] = {}
 

@@ -1,25 +1,20 @@
-"""`scae preview`: a grid of images, their maps, and rectangles drawn by the loader's own code.
-
-Legend: B samples shown, L values of lambda, M rectangles of a sample.
-"""
+"""`scae preview`: images, their maps, what Eq. 4 makes of them, and what the loader erases."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cache_store.generation import Generation
-from cache_store.rows import match_rows
 from cache_store.store import SaliencyStore
-from loaders.decode import read_resized
 from loaders.errors import OptionError
 from loaders.image_data import ImageData
-from loaders.map_source import MapSource
-from pipeline.pictures.drawn import dense_saliency, draw_rectangles, spread_rows
 from pipeline.pictures.marks import figure_png
-from pipeline.pictures.preview_figure import PreviewRow, preview_figure
-from pipeline.refresh.whole_file import write_whole
+from pipeline.pictures.picture_file import checked_picture_path, is_page, write_picture
+from pipeline.pictures.preview_choice import chosen_rows
+from pipeline.pictures.preview_figure import preview_figure
+from pipeline.pictures.preview_page import preview_page
+from pipeline.pictures.preview_panel import Shown, generation_panels
+from pipeline.pictures.preview_words import preview_words
 
 MAX_ROWS = 64
 """More would make a picture that no viewer opens."""
@@ -27,8 +22,8 @@ MAX_ROWS = 64
 MAX_LAMBDAS = 12
 """The same, for columns."""
 
-NUM_POINTS = 250
-"""Further centres a cell, drawn as points, so that the density can be seen."""
+MAX_GENERATIONS = 4
+"""The same, for generations side by side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,24 +34,38 @@ class PreviewOptions:
         OptionError: If an option is outside its range; the message names it.
     """
 
-    generation: int | None = None
-    """Number of the generation, None for the newest."""
-    rows: tuple[int, ...] | None = None
-    """Samples to show, None chooses `num` of them."""
-    num: int = 8
+    generations: tuple[int, ...] = ()
+    """Numbers of the generations to show beside each other, at most 4; none: the newest."""
+    rows: tuple[int, ...] = ()
+    """Samples to show, by their row in the data set."""
+    ids: tuple[int, ...] = ()
+    """Further samples to show, by their id. With neither rows nor ids, `num` are chosen."""
+    classes: tuple[str, ...] = ()
+    """Names or numbers of classes to choose from; none: all."""
+    num: int = 6
     """Samples to choose, spread over the classes; in [1, 64]."""
-    lambdas: tuple[float, ...] = (-2.0, 0.0, 1.0, 2.0)
+    lambdas: tuple[float, ...] = (-2.0, 0.0, 2.0)
     """Guidance strengths, one column each; 1 to 12 finite numbers."""
-    boxes: int = 8
+    boxes: int = 5
     """Rectangles a cell, in [0, 100]."""
     seed: int = 0
     """Decides which samples are chosen and where rectangles fall."""
 
     def __post_init__(self) -> None:
-        num = self.num if self.rows is None else len(self.rows)
-        name = "num" if self.rows is None else "number of rows"
+        named = len(self.rows) + len(self.ids)
+        num, name = (named, "number of rows") if named else (self.num, "num")
+        if named and self.classes:
+            raise OptionError(
+                "a preview shows rows and ids, or samples of classes, "
+                f"got {named} of the former and {len(self.classes)} classes: leave one out"
+            )
         if not 1 <= num <= MAX_ROWS:
             raise OptionError(f"{name} of a preview must be in [1, {MAX_ROWS}], got {num}")
+        if len(self.generations) > MAX_GENERATIONS:
+            raise OptionError(
+                f"generations of a preview must be {MAX_GENERATIONS} at most, "
+                f"got {len(self.generations)}"
+            )
         fits = 1 <= len(self.lambdas) <= MAX_LAMBDAS and np.isfinite(self.lambdas).all()
         if not fits:
             raise OptionError(
@@ -72,150 +81,63 @@ class PreviewReport:
     """What was drawn."""
 
     path: Path
-    """The PNG file."""
-    generation: int
-    """Number of the generation."""
+    """The file."""
+    generations: tuple[int, ...]
+    """Numbers of the generations, left to right."""
     rows: tuple[int, ...]
     """Samples shown, top to bottom."""
     num_flat: int
-    """How many of them have a flat map."""
+    """How many of their maps are flat, over all generations."""
 
     @property
     def text(self) -> str:
         """One line for a person."""
-        flat = f", {self.num_flat} of them with a flat map" if self.num_flat else ""
-        return f"{self.path}: {len(self.rows)} samples of generation {self.generation}{flat}"
+        numbers = " and ".join(str(number) for number in self.generations)
+        of = "generation" if len(self.generations) == 1 else "generations"
+        flat = f", {self.num_flat} of their maps flat" if self.num_flat else ""
+        return f"{self.path}: {len(self.rows)} samples of {of} {numbers}{flat}"
 
 
 def write_preview(
     data: ImageData, cache: str | Path, out: str | Path, options: PreviewOptions
 ) -> PreviewReport:
-    """Draw images, maps and rectangles into a PNG file, whole or not at all.
+    """Draw samples, maps and rectangles into a PNG or HTML file, whole or not at all.
 
     Args:
         data: The data set that the cache was made for, or a subset of it.
         cache: Path or URL of the cache.
-        out: The PNG file; replaced if it is there.
+        out: The file; replaced if it is there. Its ending, .png or .html, says what it is to be.
         options: What to show.
 
     Raises:
-        CacheNotFoundError: If there is no cache, no generation, or not that one.
+        CacheNotFoundError: If there is no cache, no generation, or not one that is asked for.
         CacheMismatchError: If the cache was made for other data.
-        OptionError: If a row is outside the data, or the file can't be made.
+        OptionError: If a row, id or class is not in the data, or the file can't be made.
         ImageReadError: If an image can't be decoded.
     """
     path = checked_picture_path(Path(out))
     store = SaliencyStore.open(cache)
-    number = options.generation
-    generation = store.latest() if number is None else store.generation(number)
-    rows = _preview_rows(data, generation, str(cache), options)
-    figure = preview_figure(rows, options.lambdas, title=_title(data, generation))
-    write_picture(path, figure_png(figure))
+    generations = [store.generation(number) for number in options.generations] or [store.latest()]
+    rows_B = chosen_rows(
+        data,
+        rows=options.rows,
+        ids=options.ids,
+        classes=options.classes,
+        num=options.num,
+        seed=options.seed,
+    )
+    shown = Shown(rows=rows_B, lambdas=options.lambdas, num_boxes=options.boxes, seed=options.seed)
+    size = generations[0].provenance.size  # one size for all, so that they can be compared
+    columns = [generation_panels(data, one, shown, size=size) for one in generations]
+    samples = list(zip(*columns, strict=True))
+    words = preview_words(data, generations, options.boxes)
+    if is_page(path):
+        write_picture(path, preview_page(samples, words))
+    else:
+        write_picture(path, figure_png(preview_figure(samples, words)))
     return PreviewReport(
         path=path,
-        generation=generation.number,
-        rows=tuple(row.number for row in rows),
-        num_flat=sum(row.flat for row in rows),
+        generations=tuple(generation.number for generation in generations),
+        rows=tuple(rows_B.tolist()),
+        num_flat=sum(panel.flat for panels in samples for panel in panels),
     )
-
-
-def _preview_rows(
-    data: ImageData, generation: Generation, cache: str, options: PreviewOptions
-) -> list[PreviewRow]:
-    size = generation.provenance.size
-    source = MapSource(data, cache, size)
-    source.check(generation.number)
-    rows_B = _chosen_rows(data, options)
-    maps = source.fetch(generation.number, rows_B)
-    images_BHW3 = read_resized(data, rows_B, size).permute(0, 2, 3, 1).numpy()
-    saliency_BHW = dense_saliency(maps, size)
-    num = options.boxes + NUM_POINTS
-    drawn_L = [
-        draw_rectangles(maps, rows_B, size, lam, num=num, seed=options.seed)
-        for lam in options.lambdas
-    ]
-    probability_B = _probabilities(data, generation, rows_B, cache)
-    return [
-        PreviewRow(
-            number=int(row),
-            source=_file_name(data.describe(int(row))),
-            class_name=data.class_names[data.labels[row]],
-            probability=float(probability_B[place]),
-            image=images_BHW3[place],
-            saliency=saliency_BHW[place],
-            flat=bool(maps.gains[place] == 0),
-            boxes=tuple(drawn.boxes[place, : options.boxes] for drawn in drawn_L),
-            centres=tuple(drawn.centres[place, : options.boxes] for drawn in drawn_L),
-            points=tuple(drawn.centres[place, options.boxes :] for drawn in drawn_L),
-        )
-        for place, row in enumerate(rows_B)
-    ]
-
-
-def _chosen_rows(data: ImageData, options: PreviewOptions) -> NDArray[np.int64]:
-    if options.rows is None:
-        return spread_rows(data, options.num, options.seed)
-    for row in options.rows:
-        if not 0 <= row < len(data):
-            raise OptionError(
-                f"rows of a preview of {data.name} must be in [0, {len(data)}), got {row}: "
-                "name other --rows"
-            )
-    return np.array(options.rows, np.int64)
-
-
-def _probabilities(
-    data: ImageData, generation: Generation, rows_B: NDArray[np.int64], cache: str
-) -> NDArray[np.float32]:
-    """Return the network's probability of each sample's label, (B,) float32."""
-    places_B = match_rows(
-        generation.sample_ids,
-        generation.content_ids,
-        data.sample_ids[rows_B],
-        data.content_ids[rows_B],
-        place=cache,
-        cure="use the data set it was made for",
-    )
-    return generation.probabilities[places_B]
-
-
-def _file_name(description: str) -> str:
-    """Return what tells images apart: the last part of a path, or as in `shapes[17]`."""
-    return Path(description).name or description
-
-
-def _title(data: ImageData, generation: Generation) -> tuple[str, str]:
-    """Return what the picture is of, and what made the maps."""
-    made = generation.provenance
-    height, width = generation.manifest.plan.map_shape
-    epoch = "" if made.epoch is None else f", after epoch {made.epoch}"
-    return (
-        f"{data.name} · generation {generation.number} · {generation.digest[:12]}",
-        f"{made.method} of {made.network}, layer {made.target_layer}, weights {made.weights} "
-        f"{made.weights_digest[:12]}{epoch} · images squashed to {made.size} by {made.size}, "
-        f"maps {height} by {width}",
-    )
-
-
-def checked_picture_path(path: Path) -> Path:
-    """Return the path of a PNG file that can be made, or raise OptionError."""
-    if path.suffix.lower() != ".png":
-        raise OptionError(f"out of a preview must end in .png, got {path}: write {path.stem}.png")
-    if not path.parent.is_dir():
-        raise OptionError(
-            f"out of a preview must lie in a folder that is there, got {path}: "
-            f"make {path.parent} first"
-        )
-    if path.is_dir():
-        raise OptionError(f"out of a preview must be a file, got the folder {path}: add a name")
-    return path
-
-
-def write_picture(path: Path, content: bytes) -> None:
-    """Write a picture whole or not at all, or raise OptionError."""
-    try:
-        write_whole(path, content, fsync=False)
-    except OSError as error:
-        raise OptionError(
-            f"can't write preview {path}: {error.strerror}; choose another --out"
-        ) from error

@@ -4,6 +4,7 @@ Legend: B samples shown, S side of an image in pixels.
 """
 
 from dataclasses import dataclass, replace
+from html import escape
 from itertools import islice
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 from loaders.batches import Batch
 from loaders.errors import OptionError
 from loaders.policy import Event
-from pipeline.pictures.marks import BOX_COLOURS, FONT, figure_png, legible
-from pipeline.pictures.preview import checked_picture_path, write_picture
+from pipeline.pictures.drawn import pixels_seen
+from pipeline.pictures.layers import svg_layer, svg_open, svg_rectangles
+from pipeline.pictures.marks import BOX_COLOURS, FONT, SMALL, figure_png, image_uri, legible
+from pipeline.pictures.page import html_page
+from pipeline.pictures.picture_file import checked_picture_path, is_page, write_picture
 from pipeline.training.recipe import Recipe
 from pipeline.training.setup import RunParts, build_parts
 
@@ -30,6 +34,13 @@ HEAD_INCHES = 0.55
 """Above the first row."""
 MAX_SAMPLES = 64
 """More would make a picture that no viewer opens."""
+
+
+STYLE = """
+.batch { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr));
+  gap: 16px 12px; margin-top: 16px; }
+.batch figcaption { color: var(--ink); overflow-wrap: anywhere; }
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +70,12 @@ class LoaderPreviewOptions:
 def write_loader_preview(
     recipe: Recipe, cache: str | Path, out: str | Path, options: LoaderPreviewOptions
 ) -> str:
-    """Draw a batch of a recipe's training into a PNG file, whole or not at all.
+    """Draw a batch of a recipe's training into a PNG or HTML file, whole or not at all.
 
     Args:
         recipe: The recipe, as `scae train` reads it.
         cache: Path or URL of the cache.
-        out: The PNG file; replaced if it is there.
+        out: The file; replaced if it is there. Its ending says what it is to be.
         options: Which batch.
 
     Returns:
@@ -91,14 +102,53 @@ def write_loader_preview(
         f"{recipe.name}: epoch {options.epoch}, step {options.step}, seed {recipe.seed}, "
         f"generation {generation or 'none'}"
     )
-    write_picture(path, figure_png(_figure(parts, batch, options.num, title)))
-    shown = min(options.num, len(batch.indices))
-    return f"{path}: {shown} of {len(batch.indices)} samples of {title}"
+    tiles = _tiles(parts, batch)[: options.num]
+    if is_page(path):
+        write_picture(path, _page(tiles, title))
+    else:
+        write_picture(path, figure_png(_figure(tiles, title)))
+    return f"{path}: {len(tiles)} of {len(batch.indices)} samples of {title}"
 
 
-def _figure(parts: RunParts, batch: Batch, num: int, title: str) -> Figure:
-    images_BSS3 = _pixels(batch, parts.built.mean, parts.built.std)[:num]
-    num_rows = -(-len(images_BSS3) // COLUMNS)
+@dataclass(frozen=True, eq=False, slots=True)
+class _Tile:
+    """One sample of the batch."""
+
+    class_name: str
+    event: str
+    """What has happened to it."""
+    image: NDArray[np.uint8]
+    """(S, S, 3) uint8 RGB."""
+    box: NDArray[np.int64]
+    """(4,) int64 (y0, x0, y1, x1), empty if nothing is erased."""
+
+
+def _tiles(parts: RunParts, batch: Batch) -> list[_Tile]:
+    images_BSS3 = pixels_seen(batch.images.numpy(), parts.built.mean, parts.built.std)
+    names, labels = parts.train_data.class_names, parts.train_data.labels[batch.indices]
+    return [
+        _Tile(names[label], _what(batch, place), image, batch.boxes[place].numpy())
+        for place, (label, image) in enumerate(zip(labels, images_BSS3, strict=True))
+    ]
+
+
+def _page(tiles: list[_Tile], title: str) -> str:
+    cells = []
+    for tile in tiles:
+        size, name = len(tile.image), escape(tile.class_name, quote=True)
+        box_14, none_02 = tile.box[None], np.empty((0, 2), np.int64)
+        outline = svg_rectangles(box_14, none_02, radius=0) if _erased(tile) else ""
+        layer = svg_layer(image_uri(tile.image), size)
+        cells.append(
+            f"<figure>{svg_open(size, name=name)}{layer}{outline}</svg>"
+            f"<figcaption>{name}<small>{tile.event}</small></figcaption></figure>"
+        )
+    grid = f"<section class='batch'>{''.join(cells)}</section>"
+    return html_page(title, [f"<h1>{escape(title)}</h1>", grid], style=STYLE)
+
+
+def _figure(tiles: list[_Tile], title: str) -> Figure:
+    num_rows = -(-len(tiles) // COLUMNS)
     height = num_rows * CELL_INCHES * 1.22 + HEAD_INCHES
     figure = Figure((COLUMNS * CELL_INCHES, height), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
@@ -108,24 +158,27 @@ def _figure(parts: RunParts, batch: Batch, num: int, title: str) -> Figure:
         num_rows, COLUMNS, left=0.01, right=0.99, bottom=0.005, top=top - 0.12 / height,
         wspace=0.06, hspace=0.32,
     )  # fmt: skip
-    for place, image in enumerate(images_BSS3):
-        axes = figure.add_subplot(grid[place // COLUMNS, place % COLUMNS])
+    for place, tile in enumerate(tiles):
+        axes, size = figure.add_subplot(grid[place // COLUMNS, place % COLUMNS]), len(tile.image)
         axes.set_axis_off()
-        smooth = "nearest" if len(image) <= 96 else "antialiased"
-        axes.imshow(image, interpolation=smooth, extent=(0, len(image), len(image), 0))
-        _outline(axes, batch.boxes[place].numpy())
-        class_name = parts.train_data.class_names[parts.train_data.labels[batch.indices[place]]]
-        caption = f"{legible(class_name, 18)}\n{_what(batch, place)}"
+        smooth = "nearest" if size <= SMALL else "antialiased"
+        axes.imshow(tile.image, interpolation=smooth, extent=(0, size, size, 0))
+        if _erased(tile):
+            _outline(axes, tile.box)
+        caption = f"{legible(tile.class_name, 18)}\n{tile.event}"
         axes.set_title(caption, fontsize=7, pad=3, parse_math=False, family=FONT)
     return figure
 
 
+def _erased(tile: _Tile) -> bool:
+    return bool(tile.box[2] > tile.box[0])
+
+
 def _outline(axes: Axes, box: NDArray[np.int64]) -> None:
     y0, x0, y1, x1 = box.tolist()
-    if y1 > y0:
-        axes.add_patch(
-            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=BOX_COLOURS[0], linewidth=1.2)
-        )
+    axes.add_patch(
+        Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=BOX_COLOURS[0], linewidth=1.2)
+    )
 
 
 def _what(batch: Batch, place: int) -> str:
@@ -136,9 +189,3 @@ def _what(batch: Batch, place: int) -> str:
         return "as it is"
     saliency = float(batch.saliency[place])
     return "erased, no map" if np.isnan(saliency) else f"erased at A = {saliency:.2f}"
-
-
-def _pixels(batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Undo the normalisation: (B, S, S, 3) uint8."""
-    images_BSS3 = batch.images.permute(0, 2, 3, 1).numpy() * np.array(std) + np.array(mean)
-    return np.rint(np.clip(images_BSS3, 0, 1) * 255).astype(np.uint8)

@@ -139,7 +139,7 @@ def _picture(
         address = data_uri(image_png(layer), "png")
         parts.append(f"<image href='{address}' width='{size}' height='{size}'/>")
     if drawn is not None:
-        parts.append(svg_rectangles(drawn.boxes[place], drawn.centres[place], size))
+        parts.append(svg_rectangles(drawn.boxes[place], drawn.centres[place], radius=size / 55))
     parts.append("</svg>")
     if note:
         parts.append(f"<small>{escape(note)}</small>")

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.preview import preview_command
+from tests.html_page import ParsedPage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
             ("--rows", "1,x"), 2, "whole numbers with commas between them, got", id="rows"
         ),
         pytest.param(("--lambda", "1,,2"), 2, "numbers with commas between them, got", id="lambda"),
+        pytest.param(("--id", "7"), 2, "must be 16 hexadecimal digits, got '7'", id="id"),
         pytest.param(("--num", "0"), 2, "0 is not in the range", id="num"),
         pytest.param(("--num", "99"), 1, "Error: num of a preview must be in", id="too-many"),
         pytest.param((), 1, "Error: no cache at", id="no-cache"),
@@ -72,6 +74,12 @@ def test_loader_preview_draws_the_batch_that_training_sees(tmp_path: Path) -> No
     seen = out.read_bytes()
     CliRunner().invoke(preview_command, words)
     assert out.read_bytes() == seen
+    page = tmp_path / "batch.html"
+    CliRunner().invoke(preview_command, [*words[:-1], str(page)])
+    parsed = ParsedPage(page.read_text())
+    assert parsed.needs_nothing_else()
+    assert len(parsed.addresses) == 8
+    assert parsed.text.count("erased, no map") == len(parsed.rectangles)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +88,8 @@ def test_loader_preview_draws_the_batch_that_training_sees(tmp_path: Path) -> No
         pytest.param(("--epoch", "2"), 1, "Error: epoch must be in [0, 2), got 2", id="epoch"),
         pytest.param(("--step", "999"), 1, "Error: step of a loader's preview must", id="step"),
         pytest.param(("--num", "65"), 1, "Error: num of a loader's preview must be", id="num"),
-        pytest.param(("--data", "shapes"), 2, "leave --data and --rows out", id="data"),
+        pytest.param(("--data", "shapes"), 2, "leave --data, --rows, --id", id="data"),
+        pytest.param(("--generation", "1"), 2, "one --generation at most", id="two-generations"),
     ],
 )
 def test_loader_preview_refuses_what_is_not_there(
