@@ -28,7 +28,12 @@ def _build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
 def test_pages_build_without_a_broken_link(tmp_path: Path) -> None:
     done = _build(DOCS, tmp_path / "html")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "html" / "index.html").is_file()
+    pages = {path.stem: path.read_text() for path in (tmp_path / "html").glob("*.html")}
+    assert pages.keys() >= {path.stem for path in DOCS.glob("*.md")}
+    # They are read where there is no network: in the browser nothing comes from outside.
+    fetched = re.compile(r"<(?:script|link|img)[^>]* (?:src|href)=.https?://[^>]*>")
+    assert [found for text in pages.values() for found in fetched.findall(text)] == []
+    assert "<math" in pages["methods"]
 
 
 @pytest.mark.parametrize(
