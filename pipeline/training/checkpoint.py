@@ -7,7 +7,6 @@ own, so that whoever follows a run takes finished epochs only; it counts until i
 import io
 import json
 import logging
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,10 +221,10 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         version = state["version"]
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # broken files make the reader raise almost anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RecipeError(
-            f"can't read checkpoint {path}: {str(error).splitlines()[0]}; remove it to resume "
-            "from the one before"
+            f"can't read checkpoint {path}: {reason}; remove it to resume from the one before"
         ) from error
     if version != CHECKPOINT_VERSION:
         raise RecipeError(

@@ -28,7 +28,10 @@ def folder_lock(path: Path) -> Iterator[None]:
     try:
         opened = path.open("a+")
     except OSError as error:
-        raise CantLock(f"can't open {path}: {error.strerror}") from error
+        raise CantLock(
+            f"can't open {path}: {error.strerror}; get the right to write there, or name another "
+            "folder"
+        ) from error
     with opened as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -60,7 +60,9 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RecipeError(f"can't make run folder {self.path}: {error.strerror}") from error
+            raise RecipeError(
+                f"can't make run folder {self.path}: {error.strerror}; name another --run"
+            ) from error
 
     def checkpoint_path(self, epoch: int) -> Path:
         """Return the path of the checkpoint after an epoch."""

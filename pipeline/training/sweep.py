@@ -131,7 +131,9 @@ def run_sweep(
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SweepError(f"can't make folder {runs}: {error.strerror}") from error
+        raise SweepError(
+            f"can't make folder {runs}: {error.strerror}; name another --runs"
+        ) from error
     outcome = SweepOutcome()
     with folder_lock(runs / "sweep.lock"):
         for number, run in enumerate(planned, 1):

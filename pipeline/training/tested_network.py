@@ -264,7 +264,7 @@ def _check_classes(data: ImageData, names: tuple[str, ...], folder: RunFolder) -
     if data.num_classes != len(names):
         raise DataError(
             f"{data.name} must have the {len(names)} classes that run {folder.path} was trained "
-            f"on, got {data.num_classes}"
+            f"on, got {data.num_classes}: name images of those classes"
         )
     pairs = enumerate(zip(data.class_names, names, strict=True))
     other = next(((k, got, own) for k, (got, own) in pairs if got != own), None)

@@ -7,6 +7,9 @@ from pipeline.errors import RecipeError
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.run_record import RunRecord, read_record, record_of
 
+WHAT_TO_NAME = "name folders of `scae sweep` or run folders of `scae train`"
+"""What to do where there are no runs."""
+
 __all__ = ["collect_runs"]
 
 
@@ -38,7 +41,7 @@ def _records(path: Path, warn: Callable[[str], None]) -> list[tuple[RunRecord, P
     if path.is_file():
         return [(read_record(path), path)]
     if not path.is_dir():
-        raise RecipeError(f"no run or folder of runs at {path}")
+        raise RecipeError(f"no run or folder of runs at {path}: {WHAT_TO_NAME}")
     if (path / "recipe.toml").is_file():
         folder = RunFolder(path)
         if not folder.summary_path.is_file():
@@ -54,5 +57,5 @@ def _records(path: Path, warn: Callable[[str], None]) -> list[tuple[RunRecord, P
         if one.name not in recorded and (one / "recipe.toml").is_file()
     ]
     if not inside:
-        raise RecipeError(f"folder {path} holds no records and no runs")
+        raise RecipeError(f"folder {path} holds no records and no runs: {WHAT_TO_NAME}")
     return [pair for one in inside for pair in _records(one, warn)]

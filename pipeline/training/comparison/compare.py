@@ -42,7 +42,10 @@ def compare(
     known = RowRecipes(recipes, {row.recipe for table in tables for row in table.rows})
     records = collect_runs(paths, warnings.append)
     if not records:
-        raise RecipeError(f"no finished run in {', '.join(map(str, paths))}")
+        raise RecipeError(
+            f"no finished run in {', '.join(map(str, paths))}: go on with one by "
+            "`scae train --resume`"
+        )
     compared = compare_runs(records, tables, known, against=against, seeds=seeds)
     runs = next((path for path in paths if list(path.glob("*.json"))), Path("runs"))
     others = None if names else other_runs(records, known)

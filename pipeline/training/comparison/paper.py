@@ -8,6 +8,9 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.training.run_record import FINAL_METRICS
 
+WHAT_TO_NAME = "name the recipes' folder with --recipes, or the file with --paper"
+"""What to do where the figures can't be read."""
+
 __all__ = ["PaperRow", "PaperTable", "load_paper"]
 
 
@@ -55,9 +58,13 @@ def load_paper(path: Path) -> tuple[PaperTable, ...]:
         tables = tomllib.loads(path.read_text())["table"]
         return tuple(_table(path, table) for table in tables)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"can't read the paper's figures {path}: {error}") from error
+        raise RecipeError(
+            f"can't read the paper's figures {path}: {error}; {WHAT_TO_NAME}"
+        ) from error
     except (KeyError, TypeError) as error:
-        raise RecipeError(f"the paper's figures {path} are not as expected: {error}") from error
+        raise RecipeError(
+            f"the paper's figures {path} are not as expected: {error!r}; {WHAT_TO_NAME}"
+        ) from error
 
 
 def _table(path: Path, values: dict[str, Any]) -> PaperTable:

@@ -57,7 +57,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         for name, text in texts.items():
             write_whole(folder / name, text.encode("utf-8", "replace"))
     except OSError as error:
-        raise RecipeError(f"can't write a report into {folder}: {error.strerror}") from error
+        raise RecipeError(
+            f"can't write a report into {folder}: {error.strerror}; name another --out"
+        ) from error
     return [folder / name for name in texts]
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.main import main
-from tests.cli.errors.sites import recorded, sites_at
+from tests.cli.errors.sites import ROOT, recorded, sites_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +109,7 @@ class Answer:
 def scae(line: str, place: Place) -> Answer:
     """Run a command line in this process."""
     names = {name: str(getattr(place, name)) for name in ("tmp", "data", "cache", "run")}
+    names |= {"recipes": str(ROOT / "recipes"), "epoch": "{epoch}"}
     words = [word.format(**names) for word in line.split()]
     with recorded() as lines:
         result = CliRunner().invoke(main, words)
