@@ -118,7 +118,10 @@ def _shared_objects(writer: GenerationWriter) -> Objects:
     for key in keys:
         data = writer.backend.read(key)
         if data is None:
-            raise DamagedCacheError(f"object {key} of {writer.backend.url} is missing")
+            raise DamagedCacheError(
+                f"object {key} of {writer.backend.url} is missing: "
+                f"run 'scae cache repair {writer.backend.url}'"
+            )
         objects[key] = (len(data), sha256(data))
         if earlier.get(key, objects[key]) != objects[key]:
             raise DamagedCacheError(

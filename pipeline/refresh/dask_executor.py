@@ -297,7 +297,9 @@ class _Run:
 def _as_scae_error(error: BaseException) -> ScaeError:
     if isinstance(error, ScaeError):
         return error
-    return RefreshError(f"a Dask worker can't do this job: {type(error).__name__}: {error}")
+    return RefreshError(
+        f"a Dask worker can't do this job: {type(error).__name__}: {error}; see its log"
+    )
 
 
 def _count_workers(client: Client) -> int:

@@ -78,7 +78,10 @@ def _table(path: Path, values: dict[str, Any]) -> PaperTable:
             f"{list(table.metrics)}"
         )
     if table.against not in [row.recipe for row in rows]:
-        raise RecipeError(f"{path}: table {table.name} has no row {table.against!r} to go against")
+        raise RecipeError(
+            f"{path}: table {table.name} has no row {table.against!r} to go against: name one of "
+            "its recipes"
+        )
     return table
 
 

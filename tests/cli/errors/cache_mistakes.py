@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
 
+from pipeline.saliency.networks import build_network
 from tests.cli.errors.provoke import REFRESH, Mistake, each, scae
 
 if TYPE_CHECKING:
@@ -58,6 +61,16 @@ def _attributes(place: Place, **fields: object) -> None:
     metadata = json.loads(path.read_text())
     metadata["attributes"] = fields
     path.write_text(json.dumps(metadata))
+
+
+def _damaged_maps_of_a_file(place: Place) -> None:
+    weights = place.tmp / "weights.pt"
+    torch.save(build_network("resnet8", num_classes=3).module.state_dict(), weights)
+    words = f"refresh --network resnet8 --size 16 --data {{data}} --cache {OWN} --weights {weights}"
+    answer = scae(words, place)
+    assert answer.code == 0, answer.stderr
+    (path,) = (place.tmp / "maps.zarr").glob("generations/*/saliency/c/0/0/0")
+    _flip(path)
 
 
 CACHE_MISTAKES = (
@@ -297,6 +310,25 @@ CACHE_MISTAKES = (
         prepare=lambda place: place.patch.setenv(
             "SCAE_RESIDENT_DIR", str(place.write("notes.txt", "mine"))
         ),
+    ),
+    Mistake(
+        "resident-folder-of-others",
+        "train --run {tmp}/new --from-run {run} --cache {cache} --set augment.method=scae",
+        "is not a folder of this user",
+        "set SCAE_RESIDENT_DIR to another",
+        "cache_store/resident.py::resident_folder#2",
+        prepare=each(
+            lambda place: (place.tmp / f"scae-{os.getuid()}").symlink_to(place.data),
+            lambda place: place.patch.setenv("SCAE_RESIDENT_DIR", str(place.tmp)),
+        ),
+    ),
+    Mistake(
+        "repair-without-weights",
+        f"cache repair {OWN} --data {{data}}",
+        "the maps were made from a weights file with digest",
+        "name it with --weights",
+        "cli/cache_repair.py::_sources.network",
+        prepare=_damaged_maps_of_a_file,
     ),
     Mistake(
         "repair-with-other-data",

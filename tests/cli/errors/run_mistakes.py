@@ -16,6 +16,14 @@ PREVIEW = "preview --data {data} --cache {cache}"
 BATCH = "preview --loader {run}/recipe.toml --cache {cache}"
 LOOP = "watch {tmp} --network resnet8 --data {data} --cache {tmp}/new.zarr"
 FIGURES = "paper/figures.toml"
+TABLE = """
+[[table]]
+name = 't'
+title = 'T'
+metrics = ['top1']
+against = 'a'
+rows = [{recipe = 'a', label = 'A'}]
+"""
 
 
 RUN_MISTAKES = (
@@ -140,6 +148,30 @@ RUN_MISTAKES = (
         "known keys:",
         "pipeline/training/comparison/paper.py::_check_keys",
         prepare=lambda place: place.write(FIGURES, "[[table]]\nname = 't'\ncolour = 'red'\n"),
+    ),
+    Mistake(
+        "figures-of-no-metric",
+        REPORT,
+        "metrics of table t must be of",
+        "got ['speed']",
+        "pipeline/training/comparison/paper.py::_table",
+        prepare=lambda place: place.write(FIGURES, TABLE.replace("top1", "speed")),
+    ),
+    Mistake(
+        "figures-against-no-row",
+        REPORT,
+        "table t has no row 'b' to go against",
+        "name one of its recipes",
+        "pipeline/training/comparison/paper.py::_table#2",
+        prepare=lambda place: place.write(FIGURES, TABLE.replace("against = 'a'", "against = 'b'")),
+    ),
+    Mistake(
+        "figures-of-a-run-damaged",
+        "report {tmp}/run --out {tmp}/report --recipes {recipes}",
+        "can't read the figures of run",
+        "go on with it by `scae train --resume`",
+        "pipeline/training/run_record.py::record_of#2",
+        prepare=lambda place: (place.own_run() / "summary.json").write_text("{}"),
     ),
     Mistake(
         "report-table",

@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
 
 from tests.cli.errors.provoke import REFRESH, Mistake, each, scae
@@ -40,6 +41,11 @@ def _locked(place: Place) -> None:
 
     place.own_run()
     place.patch.setattr(fcntl, "lockf", lockf)
+
+
+def _future_checkpoint(place: Place) -> None:
+    for path in (place.own_run() / "checkpoints").iterdir():
+        torch.save(torch.load(path, weights_only=True) | {"version": 99}, path)
 
 
 TRAINING_MISTAKES = (
@@ -411,6 +417,22 @@ TRAINING_MISTAKES = (
         prepare=lambda place: [
             path.write_bytes(b"junk") for path in (place.own_run() / "checkpoints").iterdir()
         ],
+    ),
+    Mistake(
+        "checkpoint-of-another-version",
+        OWN,
+        "has version 99, this scae reads",
+        "begin anew with another --run",
+        "pipeline/training/checkpoint.py::read_state#2",
+        prepare=_future_checkpoint,
+    ),
+    Mistake(
+        "ranks-half-started",
+        AGAIN,
+        "can't join the other ranks",
+        "start all of them by torchrun or scae train --ranks",
+        "pipeline/training/ranks.py::joined_ranks",
+        prepare=lambda place: place.patch.setenv("WORLD_SIZE", "2"),
     ),
     Mistake(
         "maps-of-another-cache",
