@@ -17,12 +17,14 @@ from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
 from loaders import index_folder, listing
 from loaders.image_data import ArrayData
+from tests.cli.errors.elsewhere import SITES_OF
+from tests.cli.errors.sites import recorded, sites_at
 from tests.loaders.index_trees import SETTLED_SECONDS
 from tests.s3_server import SECRETS, Proxy, run_proxy, run_s3_server
 from tests.slurm import FakeSlurm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +33,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 FINGERPRINT = "f" * 64
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold tests to the errors that `tests/cli/errors/elsewhere.toml` says they provoke."""
+    if item.nodeid not in SITES_OF:
+        return (yield)
+    with recorded() as lines:
+        result = yield
+    missed = SITES_OF[item.nodeid] - sites_at(lines)
+    assert not missed, f"{item.nodeid} came by none of {missed}: see tests/cli/errors"
+    return result
 
 
 @pytest.fixture(autouse=True)

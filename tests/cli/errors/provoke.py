@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.main import main
-from tests.cli.errors.sites import ROOT, recorded, sites_at
+from tests.cli.errors.sites import recorded, sites_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,15 @@ interval = 0
 [augment]
 method = "random_erasing"
 """
+TABLE = """
+[[table]]
+name = 't'
+title = 'T'
+metrics = ['top1']
+against = 'a'
+rows = [{recipe = 'a', label = 'A'}]
+"""
+"""The paper's figures, as `scae report` reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,7 @@ class Answer:
 def scae(line: str, place: Place) -> Answer:
     """Run a command line in this process."""
     names = {name: str(getattr(place, name)) for name in ("tmp", "data", "cache", "run")}
-    names |= {"recipes": str(ROOT / "recipes"), "epoch": "{epoch}"}
+    names |= {"recipes": str(place.data.parent / "recipes"), "epoch": "{epoch}"}
     words = [word.format(**names) for word in line.split()]
     with recorded() as lines:
         result = CliRunner().invoke(main, words)
@@ -149,7 +158,9 @@ def make_shared(root: Path) -> Place:
             pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=95)
     place = Place(root, root / "photos", root / "maps.zarr", root / "run", pytest.MonkeyPatch())
-    (root / "tiny.toml").write_text(RECIPE)
+    place.write("tiny.toml", RECIPE)
+    place.write("recipes/a.toml", RECIPE)
+    place.write("recipes/paper/figures.toml", TABLE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCAE_RESIDENT_DIR", str(root))
         for line in (

@@ -71,7 +71,7 @@ def recorded() -> Iterator[set[Line]]:
     try:
         yield lines
     finally:
-        _RECORDS.remove(lines)
+        _RECORDS[:] = [record for record in _RECORDS if record is not lines]
 
 
 @cache

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.errors import sites as error_sites
+from tests.cli.errors.elsewhere import ELSEWHERE, NEVER
+from tests.cli.errors.sites import ROOT, sites
 from tests.cli.errors.table import MISTAKES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.cli.errors.provoke import Answer, Mistake
 
@@ -26,3 +31,42 @@ def test_a_mistake_is_told_in_one_line_with_its_cure(
     assert mistake.message in last
     assert mistake.cure in last
     assert set(mistake.at.split()) <= answer.sites, f"provoked at {sorted(answer.sites)}"
+
+
+def test_every_place_that_makes_an_error_is_provoked_by_a_test() -> None:
+    provoked = {site for mistake in MISTAKES for site in mistake.at.split()}
+    listed = provoked | set(ELSEWHERE) | set(NEVER)
+    unlisted, gone = sorted(set(sites()) - listed), sorted(listed - set(sites()))
+    cure = "provoke them in a table of tests/cli/errors, or name their tests in elsewhere.toml"
+    assert not unlisted, f"no test provokes {', '.join(unlisted)}: {cure}"
+    assert not gone, f"these make no error any more: {', '.join(gone)}"
+    assert not provoked & set(ELSEWHERE), "the table provokes them: leave them out of the list"
+    assert not (provoked | set(ELSEWHERE)) & set(NEVER)
+
+
+def test_tests_that_are_named_for_an_error_are_there() -> None:
+    functions: dict[str, set[str]] = {}
+    for test in ELSEWHERE.values():
+        file, _, rest = test.partition("::")
+        if file not in functions:
+            tree = ast.parse((ROOT / file).read_text())
+            functions[file] = {one.name for one in tree.body if isinstance(one, ast.FunctionDef)}
+        assert rest.partition("[")[0] in functions[file], test
+
+
+def test_a_new_error_is_seen_by_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "new.py").write_text(
+        "class MyError(ScaeError): pass\n"
+        "class Thing:\n"
+        "    def do(self):\n"
+        "        raise errors.MyError('one')\n"
+        "        return click.UsageError(\n'two')\n"
+        "        raise ValueError('no business of a user')\n"
+    )
+    monkeypatch.setattr(error_sites, "ROOT", tmp_path)
+    found = error_sites.sites.__wrapped__()
+    assert found == {
+        "cli/new.py::Thing.do": ("cli/new.py", range(4, 5)),
+        "cli/new.py::Thing.do#2": ("cli/new.py", range(5, 7)),
+    }

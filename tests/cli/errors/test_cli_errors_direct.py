@@ -87,7 +87,7 @@ def _one_view(size: tuple[int, int]) -> ViewBatch:
 
 def _used_up() -> None:
     stream = KeyedStream(
-        seed=0, epoch=0, indices=np.arange(1), draws=np.zeros(1, np.int64), purpose=0
+        seed=0, epoch=0, indices=np.arange(1), draws=np.zeros(1, np.int64), purpose="test"
     )
     stream._position = 2**34
     stream.random((1, 1))

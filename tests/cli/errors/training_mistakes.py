@@ -303,7 +303,8 @@ TRAINING_MISTAKES = (
     ),
     Mistake(
         "maps-from-nowhere",
-        f"{AGAIN} --set augment.method=keepaugment --set augment.length=8",
+        f"{AGAIN} --set augment.method=keepaugment --set augment.length=8 "
+        "--set augment.saliency=maps",
         "augment.method = 'keepaugment' takes its places from saliency maps, but there are none at",
         "name a cache with --cache, or set refresh.interval",
         "pipeline/training/refreshes.py::Refreshes._require_none_needed",
