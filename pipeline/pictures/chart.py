@@ -1,9 +1,12 @@
 """What all charts of the pages share: colours, size, axes and legend."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter
 
 from pipeline.pictures.marks import data_uri, figure_svg
 
@@ -38,6 +41,27 @@ def style(axes: Axes) -> None:
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8.5, color="#999999")
+
+
+class PercentFormatter(Formatter):
+    """Writes shares as percent, with as many digits as the axis' ticks need: 35 %, or 2.5 %."""
+
+    def __call__(self, value: float, _place: int | None = None) -> str:
+        """Return one share."""
+        return self.format_ticks([value])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the labels of all ticks."""
+        percents = [100 * value for value in values]
+        digits = next(
+            (d for d in range(4) if all(abs(round(p, d) - p) < 1e-6 for p in percents)), 4
+        )
+        return [f"{percent:.{digits}f} %" for percent in percents]
+
+
+def in_percent(axis: Axis) -> None:
+    """Label an axis of shares in percent."""
+    axis.set_major_formatter(PercentFormatter())
 
 
 def legend(axes: Axes, columns: int) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from loaders.class_groups import class_groups
 from loaders.policy import ScaePolicy
-from pipeline.pictures.chart import PURPLE, Chart, legend, style, svg_picture
+from pipeline.pictures.chart import PURPLE, Chart, in_percent, legend, style, svg_picture
 from pipeline.pictures.marks import legible
 from pipeline.training.report_figures import GROUP_COLOURS
 
@@ -73,7 +73,7 @@ def _panel(
         if mask_K.any():
             _bars(axes, values_K, mask_K, GROUP_COLOURS[name], name)
     if not label.startswith("images"):
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        in_percent(axes.yaxis)
 
 
 def _logarithmic(axes: Axes, lowest: float) -> None:

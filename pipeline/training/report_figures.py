@@ -1,4 +1,4 @@
-"""The charts of a training report over epochs and generations, each an SVG picture.
+"""The charts of a training report over epochs, each an SVG picture.
 
 Legend: E epochs.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pipeline.pictures.chart import (
@@ -19,6 +19,7 @@ from pipeline.pictures.chart import (
     PURPLE,
     RED,
     Chart,
+    in_percent,
     legend,
     small_chart,
     svg_picture,
@@ -56,13 +57,6 @@ EVENTS = (
     Curve("unguided", "erased without a map", RED),
     Curve("erased_pixels", "erased pixels", GREY, dashed=True),
 )
-TIMES = (
-    Curve("seconds_train", "train", BLUE),
-    Curve("seconds_wait", "of it data wait", RED, dashed=True),
-    Curve("seconds_method", "of it the method", PURPLE, dashed=True),
-    Curve("seconds_refresh", "refresh", GREEN),
-    Curve("seconds_evaluate", "evaluate", GREY),
-)
 
 
 def epoch_charts(metrics: Sequence[Row]) -> list[Chart]:
@@ -84,29 +78,20 @@ def epoch_charts(metrics: Sequence[Row]) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def time_chart(metrics: Sequence[Row]) -> Chart | None:
-    """Return the chart of where each epoch's time went."""
-    caption = (
-        "Seconds an epoch. Waiting for data is part of training. The method's own code is "
-        "processor time of a process that makes batches."
-    )
-    return _curves(metrics, "Time of an epoch", caption, "time (s)", TIMES)
-
-
 def _curves(
     metrics: Sequence[Row], title: str, caption: str, unit: str, curves: Sequence[Curve]
 ) -> Chart | None:
-    known = [curve for curve in curves if np.isfinite(_column(metrics, curve.column)).any()]
+    known = [curve for curve in curves if np.isfinite(column(metrics, curve.column)).any()]
     if not known:
         return None
     figure, axes = small_chart()
     for curve in known:
-        _line(axes, metrics, curve)
+        draw_line(axes, metrics, curve)
     if known[0].label:
         legend(axes, len(known) if len(known) <= 3 else 2)
     if unit in ("top-1", "share"):
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    _finish_epochs(axes, metrics, unit)
+        in_percent(axes.yaxis)
+    finish_epochs(axes, metrics, unit)
     return Chart(title=title, caption=caption, picture=svg_picture(figure))
 
 
@@ -115,7 +100,7 @@ def _guidance(metrics: Sequence[Row]) -> Chart | None:
     if not metrics:
         return None
     figure, axes = small_chart()
-    _line(axes, metrics, Curve("lam", "", BLUE))
+    draw_line(axes, metrics, Curve("lam", "", BLUE))
     generations = [row["generation"] for row in metrics]
     changes = [
         (row["epoch"], row["generation"])
@@ -128,42 +113,13 @@ def _guidance(metrics: Sequence[Row]) -> Chart | None:
             axes.annotate(f"g{generation}", (epoch - 0.5, 1), (2, 3), fontsize=8, color=RED,
                           textcoords="offset points",
                           xycoords=axes.get_xaxis_transform())  # fmt: skip
-    _finish_epochs(axes, metrics, "λ")
+    finish_epochs(axes, metrics, "λ")
     caption = "Guidance strength λ(t) of Eq. 5. " + (
         "Dashed: from here on, centres follow the maps of generation g."
         if changes
         else "No maps were used: centres are uniform whatever λ is."
     )
     return Chart(title="Guidance λ and generations", caption=caption, picture=svg_picture(figure))
-
-
-def pointing_chart(pointing: Sequence[Row]) -> Chart | None:
-    """Draw how often the most salient pixel lies on the object, by generation."""
-    if not pointing:
-        return None
-    figure, axes = small_chart()
-    numbers, shares, energies, lows, highs = (
-        np.array([float(point[key]) for point in pointing])
-        for key in ("generation", "share", "energy", "lower", "upper")
-    )
-    axes.errorbar(numbers, shares, [shares - lows, highs - shares], color=BLUE, marker="o",
-                  markersize=4, linewidth=1.4, capsize=3, label="pointing game")  # fmt: skip
-    axes.plot(numbers, energies, color=GREEN, marker="o", markersize=3, linewidth=1.2,
-              label="energy on object")  # fmt: skip
-    axes.axhline(float(pointing[-1]["chance"]), color=GREY, linestyle="--", linewidth=1.2,
-                 label="chance")  # fmt: skip
-    axes.set_xlabel("generation", fontsize=9)
-    axes.set(xlim=(numbers.min() - 0.5, numbers.max() + 0.5), ylim=(0, 1))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    legend(axes, 3)
-    return Chart(
-        title="Do the maps sit on the objects?",
-        caption="Pointing game: share of training images whose most salient pixel lies on the "
-        "object, with 95 % interval. Energy: mean share of a map's sum on the object. Chance: the "
-        "mean share of the image that the object covers.",
-        picture=svg_picture(figure),
-    )
 
 
 def tau_chart(tau_norm: Row | None) -> Chart | None:
@@ -174,14 +130,14 @@ def tau_chart(tau_norm: Row | None) -> Chart | None:
     points = tau_norm["curve"]
     taus = np.array([point["tau"] for point in points])
     for name, colour in {"top1": GREY, **GROUP_COLOURS}.items():
-        shares = _column(points, name)
+        shares = column(points, name)
         if np.isfinite(shares).any():
             axes.plot(taus, shares, color=colour, linewidth=1.4, label=name)
     if tau_norm["tau"] is not None:
         axes.axvline(tau_norm["tau"], color=GREY, linestyle="--", linewidth=1.2)
     axes.set_xlabel("τ", fontsize=9)
     axes.set_ylabel("top-1", fontsize=9)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    in_percent(axes.yaxis)
     legend(axes, 2)
     chosen = tau_norm["chosen_by"]
     return Chart(
@@ -203,7 +159,7 @@ def occlusion_chart(measured: Row | None) -> Chart | None:
     axes.set_xlabel("erased area", fontsize=9)
     axes.set_ylabel("top-1", fontsize=9)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        in_percent(axis)
     legend(axes, 3)
     return Chart(
         title="Accuracy on occluded test images",
@@ -213,15 +169,17 @@ def occlusion_chart(measured: Row | None) -> Chart | None:
     )
 
 
-def _line(axes: Axes, metrics: Sequence[Row], curve: Curve) -> None:
+def draw_line(axes: Axes, metrics: Sequence[Row], curve: Curve) -> None:
+    """Draw a column of metrics.csv."""
     marker = "o" if len(metrics) <= MARKED_POINTS else ""
-    axes.plot(_column(metrics, "epoch"), _column(metrics, curve.column), label=curve.label,
+    axes.plot(column(metrics, "epoch"), column(metrics, curve.column), label=curve.label,
               color=curve.colour, linestyle="--" if curve.dashed else "-", linewidth=1.5,
               marker=marker, markersize=3.2, clip_on=False)  # fmt: skip
 
 
-def _finish_epochs(axes: Axes, metrics: Sequence[Row], unit: str) -> None:
-    epochs_E = _column(metrics, "epoch")
+def finish_epochs(axes: Axes, metrics: Sequence[Row], unit: str) -> None:
+    """Name the axes, whose horizontal one is of epochs, and choose their limits."""
+    epochs_E = column(metrics, "epoch")
     axes.set_xlim(epochs_E.min() - 0.7, epochs_E.max() + 0.7)
     if axes.dataLim.y0 >= 0:
         axes.set_ylim(bottom=0)
@@ -230,7 +188,7 @@ def _finish_epochs(axes: Axes, metrics: Sequence[Row], unit: str) -> None:
     axes.set_ylabel(unit, fontsize=9)
 
 
-def _column(metrics: Sequence[Row], name: str) -> NDArray[np.float64]:
+def column(metrics: Sequence[Row], name: str) -> NDArray[np.float64]:
     """Return a column, (E,) float64, nan where it is empty."""
     values = [row.get(name) for row in metrics]
     return np.array([np.nan if value in (None, "") else float(value) for value in values])

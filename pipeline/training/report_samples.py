@@ -55,7 +55,7 @@ def samples_table(view: RunView, metrics: Sequence[Mapping[str, Any]]) -> str:
     images_BSS3 = read_resized(view.data, rows_B, view.size).permute(0, 2, 3, 1).numpy()
     columns = [_column(view, rows_B, row) for row in shown]
     heads = "".join(f"<th>{_epoch_head(row)}</th>" for row in shown)
-    width = f"min-width:{CELL * (1 + len(shown))}px;max-width:{240 * (1 + len(shown))}px"
+    width = f"min-width:{CELL * (1 + len(shown))}px"
     head = f"<thead><tr><th>image</th>{heads}</tr></thead>"
     lines = [f"<table class='samples' style='{width}'>{head}<tbody>"]
     for place, row in enumerate(rows_B.tolist()):
@@ -104,7 +104,8 @@ def _column(view: RunView, rows_B: NDArray[np.int64], row: Mapping[str, Any]) ->
         flat = row["generation"] != NO_GENERATION and gain == 0
         layer = None if gain == 0 else heat_rgba(saliency_BSS[place])
         text = note or ("flat map: uniform" if flat else "")
-        cells.append(_picture(view.size, place, layer, drawn, text))
+        words = f"row {rows_B[place]} at epoch {row['epoch']}"
+        cells.append(_picture(view.size, place, layer, drawn, text, words))
     return cells
 
 
@@ -125,16 +126,25 @@ def _first_cell(view: RunView, row: int, place: int, image: NDArray[np.uint8]) -
     size = view.size
     shape = f"width='{size}' height='{size}'"
     return (
-        f"{svg_open(size)}<defs><image id='sample-{place}' href='{grey}' {shape}/></defs>"
+        f"{svg_open(size, name=f'row {row}, as it is')}"
+        f"<defs><image id='sample-{place}' href='{grey}' {shape}/></defs>"
         f"<image href='{plain}' {shape}/></svg>"
         f"{escape(view.data.class_names[label])}<small>row {row}, class of {count:,}</small>"
     )
 
 
 def _picture(
-    size: int, place: int, layer: NDArray[np.uint8] | None, drawn: Drawn | None, note: str
+    size: int,
+    place: int,
+    layer: NDArray[np.uint8] | None,
+    drawn: Drawn | None,
+    note: str,
+    words: str,
 ) -> str:
-    parts = [svg_open(size), f"<use href='#sample-{place}'/>"]
+    parts = [
+        svg_open(size, name=f"map and rectangles of {words}"),
+        f"<use href='#sample-{place}'/>",
+    ]
     if layer is not None:
         address = data_uri(image_png(layer), "png")
         parts.append(f"<image href='{address}' width='{size}' height='{size}'/>")

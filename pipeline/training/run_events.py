@@ -105,5 +105,5 @@ def epoch_line(row: Row, method: str) -> str:
 
 def summary_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return what log.jsonl says of a finished run: summary.json without its long lists."""
-    long = ("per_class", "tau_norm", "pointing", "generations")
+    long = ("per_class", "confused", "tau_norm", "pointing", "movement", "generations")
     return {name: value for name, value in summary.items() if name not in long}

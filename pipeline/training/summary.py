@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from cache_store.store import SaliencyStore
-from loaders.batches import NO_GENERATION
 from loaders.class_groups import GROUPS
-from pipeline.refresh.quality import saliency_quality
 from pipeline.training.accounts import overhead, overhead_lines
 from pipeline.training.evaluation import evaluate_run
+from pipeline.training.map_history import map_history
 from pipeline.training.occlusion import occlusion_lines, occlusion_robustness
 from pipeline.training.report import write_report
 from pipeline.training.run_events import summary_facts
@@ -28,7 +26,7 @@ def finish(parts: RunParts, folder: RunFolder, rows: Sequence[Row], log: RunLog)
         summary["tau_norm"] = apply_tau_norm(parts, log)
         if summary["tau_norm"]["tau"] is not None:
             folder.write_weights(parts.built.module)
-    summary |= {**_accuracy(parts), **_times(rows), **_saliency(parts, rows)}
+    summary |= {**_accuracy(parts), **_times(rows), **map_history(parts, rows)}
     summary["overhead"] = _overhead(parts, rows)
     summary["erased_pixels"] = _erased_pixels(rows)
     if parts.recipe.evaluate.occlusion and parts.test_data is not None:
@@ -87,7 +85,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 def _accuracy(parts: RunParts) -> dict[str, Any]:
     evaluated = evaluate_run(parts)
     if evaluated is None:
-        return dict.fromkeys(("top1", "top5", "balanced", "ece", *GROUPS)) | {"per_class": []}
+        unknown = dict.fromkeys(("top1", "top5", "balanced", "ece", *GROUPS))
+        return unknown | {"per_class": [], "confused": []}
     result, groups = evaluated
     return {
         "top1": result.top1,
@@ -96,6 +95,7 @@ def _accuracy(parts: RunParts) -> dict[str, Any]:
         "ece": result.ece,
         **groups,
         "per_class": [None if np.isnan(value) else value for value in result.per_class],
+        "confused": result.confused,
     }
 
 
@@ -135,30 +135,3 @@ def _overhead(parts: RunParts, rows: Sequence[Row]) -> dict[str, Any] | None:
     inline = refresh.executor == "inline" and refresh.when == "interval"
     found = overhead(rows, interval, inline=inline)
     return None if found is None else {"method": augment.name, **found.as_dict()}
-
-
-def _saliency(parts: RunParts, rows: Sequence[Row]) -> dict[str, Any]:
-    used = {row["generation"] for row in rows} - {NO_GENERATION}
-    every_row = np.arange(len(parts.train_data))
-    generations, pointing = [], []
-    for number in sorted(used):
-        generation = SaliencyStore.open(parts.cache).generation(number)
-        epoch = generation.provenance.epoch
-        generations.append({"number": number, "digest": generation.digest, "epoch": epoch})
-        quality = None
-        if parts.train_data.masks is not None:
-            maps = parts.loader.dataset.maps.fetch(number, every_row).maps
-            quality = saliency_quality(maps, parts.train_data.masks)
-        if quality is not None:
-            pointing.append(
-                {
-                    "generation": number,
-                    "epoch": epoch,
-                    "share": quality.pointing,
-                    "lower": quality.lower,
-                    "upper": quality.upper,
-                    "chance": quality.chance,
-                    "energy": quality.energy,
-                }
-            )
-    return {"generations": generations, "pointing": pointing}

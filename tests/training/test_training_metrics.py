@@ -47,6 +47,21 @@ def test_confidences_of_exactly_one_belong_to_the_last_bin() -> None:
     assert score(logits, labels).ece == pytest.approx(confidence - 0.5)
 
 
+def test_each_class_is_confused_with_the_one_that_most_of_its_images_are_taken_for() -> None:
+    rng = np.random.default_rng(5)
+    labels, predicted = rng.integers(0, 6, 200), rng.integers(0, 8, 200)
+    predicted[labels == 5] = 5
+    result = score(torch.nn.functional.one_hot(torch.from_numpy(predicted), 8).float(), labels)
+    for label, confused in enumerate(result.confused):
+        taken_for = np.bincount(predicted[labels == label], minlength=8)
+        taken_for[label] = 0
+        if label >= 5:  # always right, or without images
+            assert confused is None
+        else:
+            expected = (int(taken_for.argmax()), taken_for.max() / (labels == label).sum())
+            assert confused == pytest.approx(expected)
+
+
 def test_a_class_without_test_images_is_left_out_of_the_balanced_accuracy() -> None:
     logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     result = score(logits, np.array([0, 0, 0]))

@@ -22,6 +22,7 @@ from loaders.policy import ScaePolicy
 from loaders.randomness import KeyedStream
 from pipeline.training.report import write_report
 from pipeline.training.report_samples import NUM_BOXES
+from pipeline.training.report_worst import lowest
 from pipeline.training.run_folder import METRIC_COLUMNS
 from tests.browser import headless_chromium, measure
 
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 SIZE, EPOCHS, SEED = 16, 5, 4
 COUNTS = (30, 12, 3)
 NAMES = ("ant & <bee>", "$x_1^", "\u72ac")
-SECTIONS = ("headline", "curves", "classes", "saliency", "samples", "recipe")
+SECTIONS = (
+    "headline", "curves", "classes", "worst", "saliency", "time", "samples", "recipe",
+)  # fmt: skip
 VOID = ("meta", "img", "rect", "circle", "use", "image")
 
 
@@ -50,6 +53,7 @@ class Page(HTMLParser):
         self.addresses: list[str] = []
         self.rectangles: list[list[int]] = []
         self.words: list[str] = []
+        self.alts: list[str] = []
         self.feed(text)
         self.close()
 
@@ -58,6 +62,7 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
         self.ids += [values["id"]] if "id" in values else []
+        self.alts += [values["alt"]] if tag == "img" else []
         self.addresses += [values[name] for name in ("src", "href") if name in values]
         if tag == "rect" and values.get("class") == "rim":
             x, y, width, height = (int(values[name]) for name in ("x", "y", "width", "height"))
@@ -125,10 +130,13 @@ def metrics_row(epoch: int, generation: int, **changes: object) -> dict[str, Any
 
 
 def full_summary(**changes: object) -> dict[str, Any]:
-    point = {"generation": 1, "epoch": 1, "share": 0.6, "lower": 0.5, "upper": 0.7}
+    point = {"generation": 1, "epoch": 1, "share": 0.625, "lower": 0.5, "upper": 0.7}
+    step = {"tv_distance": 0.125, "rank_correlation": 0.75, "peaks_moved": 0.375}
     return {
         "top1": 0.5125,
         "top5": None,
+        "balanced": 0.4375,
+        "ece": 0.0625,
         "many": None,
         "medium": 0.25,
         "few": 0.125,
@@ -139,8 +147,21 @@ def full_summary(**changes: object) -> dict[str, Any]:
         "share_wait": 0.02,
         "share_evaluate": 0.03,
         "images_per_second": 1234.5,
-        "generations": [{"number": 1, "digest": "ab" * 32, "epoch": 1}],
+        "generations": [
+            {"number": 1, "digest": "ab" * 32, "epoch": 1},
+            {"number": 2, "digest": "cd" * 32, "epoch": 2},
+            {"number": 3, "digest": None, "epoch": None, "missing": "not there <any> more"},
+        ],
+        "movement": {
+            "lambda": 1.6,
+            "num_sampled": 45,
+            "steps": [
+                {"before": 1, "after": 2, **step},
+                {"before": 2, "after": 3, "gap": "not there <any> more"},
+            ],
+        },
         "per_class": [0.5, 0.25, None],
+        "confused": [[1, 0.375], [2, 0.6875], None],
         "overhead": {
             "method": "scae",
             "loader": 0.00123,
@@ -186,30 +207,83 @@ def report(tmp_path: Path, data: ArrayData, cache: Path) -> Callable[..., Page]:
     return write
 
 
-def test_report_says_the_result_in_figures(report: Callable[..., Page]) -> None:
-    text = report().text
+@pytest.fixture(scope="module")
+def written() -> list[Page]:
+    """What `full_page` has written: its bytes depend on the run alone."""
+    return []
+
+
+@pytest.fixture
+def full_page(report: Callable[..., Page], written: list[Page]) -> Page:
+    """The report of a run that has everything, written once."""
+    if not written:
+        written.append(report())
+    return written[0]
+
+
+def test_report_says_the_result_in_figures(full_page: Page) -> None:
+    text = full_page.text
     for words in (
         "Run <1> & more", "45 training images of 3 classes (30 to 3 each)", "12,345 parameters",
-        "51.2%", "25.0%", "12.5%", "1 h 6 min", "8.1%", "2.0%", "3.0%", "1,234",
-        "0.12%", "6.4%", "7.1% with R = 4, 28.1% with R = 1, 2.9% with R = 10; the paper says",
+        "51.2 %", "43.8 %", "6.2 %", "25.0 %", "12.5 %", "1 h 6 min", "8.1 %", "2.0 %", "3.0 %",
+        "1,234", "0.12 %", "6.4 %", "R = 4", "every 4 epochs; this run", "7.1 %", "R = 10", "2.9 %",
+        "new maps each epoch", "28.1 %", "The paper says about 8 %",
         "abababababab", 'name = "<b>"', "ant & <bee>", "row ", "2 to 4",
     ):  # fmt: skip
-        assert words in text
+        assert words in text.replace("\xa0", " ")
 
 
-def test_report_pictures_are_drawn_and_refer_to_nothing_outside(
-    report: Callable[..., Page],
-) -> None:
-    page = report()
-    charts = [ElementTree.fromstring(svg) for svg in page.files("svg+xml")]
-    assert len(charts) == 9
+def test_report_says_how_far_maps_moved_and_where_it_can_not(full_page: Page) -> None:
+    text = full_page.text.replace("\xa0", " ")
+    assert "Total variation of the two densities of Eq. 4 at λ = 1.6" in text
+    assert "0.75 12.5 % 37.5 % \u2013 \u2013 cdcdcdcdcdcd" in text
+    assert text.count("not there <any> more") == 1
+    assert "Grey: one of the two could not be compared" in text
+
+
+def test_report_shows_the_worst_classes_under_their_maps(full_page: Page, data: ArrayData) -> None:
+    text = full_page.text.replace("\xa0", " ")
+    worst = text[text.index("Lowest accuracy") :]
+    assert worst.index("$x_1^ 25.0 % 12 training images (few)") < worst.index("ant & <bee> 50.0 %")
+    assert "68.8 % of its test images are taken for \u72ac" in worst
+    assert "maps of generation 1" in worst
+    assert "erased with p = " in worst
+    alts = [alt for alt in full_page.alts if re.match("(map of )?training image ", alt)]
+    assert len(alts) == 2 * 2 * 5
+    rows = {int(row) for row in re.findall(r"training image (\d+) of", " ".join(alts))}
+    assert len(rows) == 10
+    assert sorted(data.labels[list(rows)]) == [0] * 5 + [1] * 5
+
+
+def test_worst_classes_are_those_of_the_lowest_accuracy_and_of_equal_ones_the_smaller() -> None:
+    per_class = [0.0, 0.9, None, 0.0, 0.0, 0.2, 0.3, 0.4, 0.5, 0.6]
+    counts = np.array([9, 8, 7, 3, 0, 6, 5, 4, 2, 1])
+    assert lowest(per_class, counts).tolist() == [3, 0, 5, 6]
+    assert lowest([], counts).tolist() == []
+    assert lowest([0.5], counts[:1]).tolist() == [0]
+
+
+def test_report_of_a_summary_of_an_older_version(report: Callable[..., Page]) -> None:
+    summary = full_summary()
+    for name in ("movement", "confused", "balanced", "ece", "overhead"):
+        del summary[name]
+    summary["generations"] = summary["generations"][:1]
+    page = report(summary=summary)
+    assert "abababababab" in page.text
+    assert "are taken for" not in page.text
+    assert "How far do the maps move?" not in page.text
+
+
+def test_report_pictures_are_drawn_and_refer_to_nothing_outside(full_page: Page) -> None:
+    charts = [ElementTree.fromstring(svg) for svg in full_page.files("svg+xml")]
+    assert len(charts) == 10
     link = "{http://www.w3.org/1999/xlink}href"
     for chart in charts:
         assert len(list(chart.iter("{http://www.w3.org/2000/svg}path"))) > 10
         links = [element.get(link) for element in chart.iter() if element.get(link)]
         assert all(address and address.startswith("#") for address in links)
     pictures = []
-    for png in page.files("png"):
+    for png in full_page.files("png"):
         with Image.open(io.BytesIO(png)) as picture:
             pictures.append(np.asarray(picture))
     assert {picture.shape[:2] for picture in pictures} == {(SIZE, SIZE)}
@@ -217,10 +291,9 @@ def test_report_pictures_are_drawn_and_refer_to_nothing_outside(
 
 
 def test_report_shows_the_rectangles_that_the_loader_draws(
-    report: Callable[..., Page], data: ArrayData, maps: NDArray[np.uint8]
+    full_page: Page, data: ArrayData, maps: NDArray[np.uint8]
 ) -> None:
-    page = report()
-    rows = [int(row) for row in re.findall(r"row (\d+), class of", page.text)]
+    rows = [int(row) for row in re.findall(r"row (\d+), class of", full_page.text)]
     assert sorted(data.labels[rows]) == [0, 0, 1, 1, 2, 2]
     expected = []
     for row in rows:
@@ -235,7 +308,7 @@ def test_report_shows_the_rectangles_that_the_loader_draws(
             )
             sides = sample_sides(NUM_BOXES, (SIZE, SIZE), KeyedStream(*keys, "sides"))
             expected += centred_boxes(centres, *sides, (SIZE, SIZE)).tolist()
-    assert page.rectangles == expected
+    assert full_page.rectangles == expected
 
 
 def test_report_of_a_run_without_erasing_and_maps(report: Callable[..., Page]) -> None:
@@ -264,17 +337,19 @@ def test_report_of_a_single_epoch_without_test_split(report: Callable[..., Page]
     assert "epoch 0" in page.text
     assert len(page.rectangles) == 6 * NUM_BOXES
     assert "Accuracy by class size" not in page.text
+    assert "Without test images no class can be called the worst." in page.text
 
 
 def test_report_says_so_when_a_generation_is_no_longer_there(report: Callable[..., Page]) -> None:
     page = report(metrics=[metrics_row(epoch, 7) for epoch in range(2)])
     assert page.text.count("generation 7 was removed") == 6 * 2
+    assert "the maps of generation 7 are not in the cache any more" in page.text
 
 
 def test_report_of_data_without_masks_does_not_judge_its_maps(report: Callable[..., Page]) -> None:
     page = report(summary=full_summary(pointing=[]))
     assert "Where the objects are is not known" in page.text
-    assert "Pointing game" not in page.text
+    assert "ointing game" not in page.text
 
 
 def test_report_bytes_depend_on_the_run_alone(report: Callable[..., Page], tmp_path: Path) -> None:
@@ -295,7 +370,9 @@ def test_report_of_many_classes_and_epochs_stays_small(
         cache=None,
         metrics=[metrics_row(epoch, 0) for epoch in range(200)],
         policy=ScaePolicy(num_epochs=200, class_counts=counts),
-        summary=full_summary(per_class=np.linspace(0, 1, 1000).tolist()),
+        summary=full_summary(
+            per_class=np.linspace(0, 1, 1000).tolist(), confused=[[7, 0.5]] * 1000
+        ),
     )
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
 
