@@ -7,6 +7,9 @@ from html import escape
 from pipeline.pictures.chart import Chart
 from pipeline.pictures.page_style import STYLE
 
+MANY_COLUMNS = 10
+"""Tables of more columns are set in small letters."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
@@ -92,9 +95,10 @@ def html_table(heads: Sequence[str], lines: Iterable[str], *, low: bool = False)
         low: Whether it scrolls up and down too.
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    dense = " dense" * (len(heads) > MANY_COLUMNS)
     return (
-        f"<div class='scroll{' low' * low}'><table class='plain'><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f"<div class='scroll{' low' * low}'><table class='plain{dense}'>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 

@@ -66,10 +66,12 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .plain tr > :first-child { position: sticky; left: 0; z-index: 1; text-align: left;
   background: var(--paper); }
 .plain tr > :last-child { padding-right: 0; }
+.dense th, .dense td { padding-right: 9px; font-size: .8rem; }
 .low thead th { position: sticky; top: 0; z-index: 2; background: var(--paper); }
-.plain td.text, .plain th.text { text-align: left; white-space: normal; }
-.plain .none { color: var(--soft); }
-.plain .chosen { font-weight: 650; }
+.plain .none td { color: var(--soft); }
+.plain .chosen { font-weight: 700; }
+.plain .up { color: var(--green); font-weight: 600; }
+.plain .down { color: var(--red); font-weight: 600; }
 .samples { width: 100%; table-layout: fixed; }
 .samples th, .samples td { padding: 0 8px 12px 0; text-align: left; vertical-align: top;
   font-size: .88rem; overflow-wrap: anywhere; }

@@ -56,7 +56,7 @@ def test_movement_is_measured_once_and_collected_generations_leave_a_gap(
     maps = [np.asarray(store.generation(number).saliency[:]) for number in (2, 3)]
     pairs = list(zip(*maps, strict=True))
     distances = [np.abs(_density(a, 1.5) - _density(b, 1.5)).sum() / 2 for a, b in pairs]
-    ranks = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs if np.ptp(a) * np.ptp(b)]
+    ranks = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs if np.ptp(a) and np.ptp(b)]
     assert movement["steps"][1]["tv_distance"] == pytest.approx(np.mean(distances), abs=1e-5)
     assert movement["steps"][1]["rank_correlation"] == pytest.approx(np.mean(ranks))
 

@@ -4,10 +4,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.pictures.chart import BLUE, GREY, RED, Chart, legend, style, svg_picture
+from pipeline.pictures.marks import legible
 from pipeline.training.comparison.cells import METRIC_NAMES
 from pipeline.training.comparison.tables import ComparedTable
 
 __all__ = ["accuracy_chart", "difference_chart"]
+
+LONGEST = 36
+"""Characters of a label at most."""
 
 
 def accuracy_chart(table: ComparedTable) -> Chart:
@@ -24,6 +28,7 @@ def accuracy_chart(table: ComparedTable) -> Chart:
         if found is not None:
             axes.errorbar(found.mean, position, xerr=found.std, fmt="o", color=BLUE,
                           markersize=5, capsize=3, linewidth=1.4)  # fmt: skip
+            _write(axes, f"{found.mean:.1f}", found.mean, position)
     _label_markers(axes)
     axes.set_xlabel(f"{METRIC_NAMES[metric]} (%)", fontsize=9)
     caption = (
@@ -48,6 +53,7 @@ def difference_chart(table: ComparedTable) -> Chart | None:
         half = None if found.high is None else found.high - found.mean
         axes.errorbar(found.mean, position, xerr=half, fmt="o", color=BLUE, markersize=5,
                       capsize=3, linewidth=1.4)  # fmt: skip
+        _write(axes, f"{found.mean:+.1f}", found.mean, position)
     axes.set_xlabel(f"{METRIC_NAMES[metric]}, points", fontsize=9)
     caption = (
         "Mean difference, seed by seed; bars are Student's 95 % intervals and are left out with "
@@ -58,14 +64,22 @@ def difference_chart(table: ComparedTable) -> Chart | None:
 
 
 def _axes(table: ComparedTable) -> Axes:
-    labels = [row.known.label for row in table.rows]
-    figure = Figure((5.2, 1.1 + 0.32 * len(labels)), layout="constrained", facecolor="none")
+    labels = [legible(row.known.label, LONGEST) for row in table.rows]
+    figure = Figure((5.2, 1.1 + 0.36 * len(labels)), layout="constrained", facecolor="none")
     axes = figure.subplots()
     style(axes)
     axes.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)  # a run may be called $5
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(visible=True, axis="x", linewidth=0.5, alpha=0.5)
     return axes
+
+
+def _write(axes: Axes, text: str, value: float, position: int) -> None:
+    """Write a figure above its mark."""
+    axes.annotate(text, (value, position), (0, 4), fontsize=7.5, ha="center", va="bottom",
+                  textcoords="offset points")  # fmt: skip
 
 
 def _label_markers(axes: Axes) -> None:

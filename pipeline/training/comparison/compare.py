@@ -6,10 +6,10 @@ from pathlib import Path
 from pipeline.errors import RecipeError
 from pipeline.training.comparison.collect import collect_runs
 from pipeline.training.comparison.missing import missing_runs, missing_tables
+from pipeline.training.comparison.outcome import Comparison
 from pipeline.training.comparison.paper import PaperTable, load_paper
 from pipeline.training.comparison.tables import compare_runs, other_runs
 from pipeline.training.comparison.variants import RowRecipes
-from pipeline.training.comparison.write import Comparison
 from pipeline.training.run_record import RunRecord
 
 __all__ = ["compare"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,14 @@ from pipeline.errors import RecipeError
 from pipeline.training.comparison.cells import DASH, cell_rows, column_names, table_notes
 from pipeline.training.comparison.compare import compare
 from pipeline.training.comparison.paper import load_paper
+from pipeline.training.comparison.write import write_comparison
 from pipeline.training.run_record import RunRecord, read_record
+from tests.browser import headless_chromium, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.training.comparison.write import Comparison
+    from pipeline.training.comparison.outcome import Comparison
 
 RECIPES = Path(__file__).parent.parent.parent.parent / "recipes"
 FIGURES = RECIPES / "paper" / "figures.toml"
@@ -164,12 +167,16 @@ class _Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.addresses: list[str] = []
+        self.classes: list[str] = []
+        self.ids: list[str] = []
         self.cells = 0
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.cells += tag == "td"
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.classes += [f"{tag} {value}" for name, value in attrs if name == "class"]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
 
 
 def test_the_command_writes_three_files_that_agree(
@@ -192,8 +199,37 @@ def test_the_command_writes_three_files_that_agree(
     assert rows[CUTMIX, "top1"]["low"] == ""
     page = _Page((out / "report.html").read_text())
     assert page.cells == 8 * 13
-    assert len(page.addresses) == 2
-    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
+    links = [address[1:] for address in page.addresses if address.startswith("#")]
+    assert links == page.ids
+    assert len(links) == 3
+    charts = [address for address in page.addresses if not address.startswith("#")]
+    assert len(charts) == 2
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in charts)
+    # Three methods of eight have runs; SCAE is the best, and its gain is beyond chance.
+    assert page.classes.count("tr none") == 5
+    assert page.classes.count("td chosen") == page.classes.count("td up") == 1
+    assert "td down" not in page.classes
+
+
+def test_the_page_is_whole_on_a_phone_and_on_a_wide_screen(
+    tmp_path: Path, write_records: Callable[..., Path], make_record: Callable[..., RunRecord]
+) -> None:
+    folder = write_records(*SEVEN)
+    odd = replace(make_record("cifar10_lt", 0, 0.7), name="$x_1^ <b> " + 60 * "long ")
+    odd.write(folder / "odd.json")
+    write_comparison(_compare(folder, table=None), tmp_path / "out")
+    path = tmp_path / "out" / "report.html"
+    num_pictures = path.read_text().count("<img ")
+    with headless_chromium() as browser:
+        for width in (1280, 390):
+            seen = measure(browser, path, width)
+            assert len(seen["natural"]) == num_pictures >= 5
+            assert min(seen["natural"]) > 0
+            assert min(seen["sizes"]) > 20
+            assert seen["unnamed"] == 0
+            assert seen["window"] == width
+            assert seen["width"] <= width
+            assert seen["fetched"] == []
 
 
 @pytest.mark.parametrize(
