@@ -66,7 +66,8 @@ class Identity:
             if isinstance(error, CacheFormatError):
                 raise
             raise CacheFormatError(
-                f"{url} is not a saliency cache: its zarr.json has no attribute 'scae'"
+                f"{url} is not a saliency cache: its zarr.json has no attribute 'scae'; name the "
+                "folder that 'scae refresh --cache' was given"
             ) from error
 
     def require(self, other: "Identity", url: str) -> None:

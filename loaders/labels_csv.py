@@ -51,7 +51,7 @@ def index_labels_csv(
     if num_classes is not None and largest.label >= num_classes:
         raise DataError(
             f"labels in {table} must be below num_classes = {num_classes}, "
-            f"got {largest.label} in line {largest.line}"
+            f"got {largest.label} in line {largest.line}: mend the line, or leave the number out"
         )
     chosen = [row for row in rows if not split_folder or row.path.startswith(split_folder + "/")]
     if not chosen:

@@ -99,7 +99,9 @@ def _folder(name: str, root: Location | None) -> Path:
             f"and {path.absolute()} is no folder{hint}"
         )
     if root is not None:
-        raise DataError(f"root is for data given by name, got root {root} and folder {name}")
+        raise DataError(
+            f"root is for data given by name, got root {root} and folder {name}: leave it out"
+        )
     return path
 
 

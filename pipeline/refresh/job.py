@@ -251,8 +251,10 @@ def _failed(plan: RefreshPlan, failures: list[BlockFailure]) -> str:
     more = len(failures) - NAMED_FAILURES
     others = f"; and {more} more" if more > 0 else ""
     gave_up = ", and the job gave up" if len(failures) >= MAX_FAILURES else ""
+    by_images = not all(failure.by_network for failure in failures)
+    skip = ", or add --on-error skip to leave images out that can't be read" if by_images else ""
     return (
         f"{len(failures)} of {len(plan.blocks)} blocks failed{gave_up}, nothing is published: "
         f"{named}{others}. What is done stays done: mend the cause and run the same command "
-        "again, or add --on-error skip to leave images out that can't be read"
+        f"again{skip}"
     )

@@ -169,17 +169,17 @@ def _call(
     if clash:
         raise NetworkError(
             f"options of {request.name!r} must not set {', '.join(sorted(clash))}, got"
-            f" {dict(request.options)}"
+            f" {dict(request.options)}: leave them out, they follow from data, name and weights"
         )
     try:
         return builder(**arguments, **request.options)
     except NetworkError:
         raise
     except Exception as error:  # foreign code may raise anything
-        hint = f"; {cure}" if cure and request.pretrained else ""
+        hint = cure if cure and request.pretrained else "see what its constructor takes"
         raise NetworkError(
             f"network {request.name!r} can't be built with options {dict(request.options)}, got"
-            f" {_brief(error)}{hint}"
+            f" {_brief(error)}; {hint}"
         ) from error
 
 

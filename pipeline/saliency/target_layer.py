@@ -134,7 +134,8 @@ def _trace(network: nn.Module, size: tuple[int, int], token_grid: tuple[int, int
             except (RuntimeError, ValueError, AssertionError) as error:
                 raise NetworkError(
                     f"network {type(network).__name__} must take images of (3, {size[0]},"
-                    f" {size[1]}), got {type(error).__name__}: {_first_line(error)}"
+                    f" {size[1]}), got {type(error).__name__}: {_first_line(error)}: mend it, or"
+                    " give the images' size that it wants"
                 ) from error
     return trace
 

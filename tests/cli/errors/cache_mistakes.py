@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,22 @@ def _attributes(place: Place, **fields: object) -> None:
     metadata = json.loads(path.read_text())
     metadata["attributes"] = fields
     path.write_text(json.dumps(metadata))
+
+
+def _no_server(place: Place) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "SCAE_STORE_TRIES": "1",
+    }
+    for name, value in variables.items():
+        place.patch.setenv(name, value)
 
 
 def _damaged_maps_of_a_file(place: Place) -> None:
@@ -125,6 +142,14 @@ CACHE_MISTAKES = (
         "got -1",
         "cache_store/retries.py::RetryOptions.__post_init__#2",
         prepare=lambda place: place.patch.setenv("SCAE_STORE_SECONDS", "-1"),
+    ),
+    Mistake(
+        "store-does-not-answer",
+        "cache info s3://bucket/maps",
+        "can't read s3://bucket/maps/zarr.json",
+        "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL",
+        "cache_store/object_backend.py::ObjectBackend._refusal#3",
+        prepare=_no_server,
     ),
     Mistake(
         "cache-of-other-data",
@@ -207,8 +232,8 @@ CACHE_MISTAKES = (
     Mistake(
         "zarr-group-of-others",
         f"cache info {OWN}",
-        "is not a saliency cache",
-        "its zarr.json has no attribute 'scae'",
+        "is not a saliency cache: its zarr.json has no attribute 'scae'",
+        "name the folder that 'scae refresh --cache' was given",
         "cache_store/identity.py::Identity.decode",
         prepare=lambda place: _attributes(place, title="mine"),
     ),

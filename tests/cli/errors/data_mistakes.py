@@ -45,7 +45,7 @@ DATA_MISTAKES = (
         "root-beside-a-folder",
         f"{NEW} --data {{data}} --root {{tmp}}",
         "root is for data given by name, got root",
-        "and folder",
+        "leave it out",
         "loaders/named_data.py::_folder#3",
     ),
     Mistake(
@@ -206,7 +206,7 @@ DATA_MISTAKES = (
         "table-label-too-large",
         f"{OWN} --classes 2",
         "must be below num_classes = 2, got 7 in line 3",
-        "num_classes = 2",
+        "mend the line, or leave the number out",
         "loaders/labels_csv.py::index_labels_csv#2",
         prepare=lambda place: _table(place, "path,label\nant/0.jpg,0\nbee/0.jpg,7\n"),
     ),

@@ -35,11 +35,7 @@ _RECORDS: list[set[Line]] = []
 @cache
 def sites() -> Mapping[str, tuple[str, range]]:
     """Name every place that makes an error: site -> its file and its lines."""
-    trees = {
-        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
-        for package in PACKAGES
-        for path in sorted((ROOT / package).rglob("*.py"))
-    }
+    trees = _trees()
     errors = _error_classes(trees.values())
     found: dict[str, tuple[str, range]] = {}
     for file, tree in trees.items():
@@ -50,6 +46,11 @@ def sites() -> Mapping[str, tuple[str, range]]:
                 lines = range(call.lineno, (call.end_lineno or call.lineno) + 1)
                 found[name if count == 0 else f"{name}#{count + 1}"] = (file, lines)
     return found
+
+
+def classes() -> set[str]:
+    """Name the product's own classes of errors, without the one that all derive from."""
+    return _error_classes(_trees().values()) - CLICK_ERRORS - {"ScaeError"}
 
 
 def sites_at(lines: set[Line]) -> set[str]:
@@ -89,6 +90,14 @@ def _watch_errors() -> None:
 
     ScaeError.__init__ = scae  # type: ignore[method-assign, assignment]
     click.ClickException.__init__ = of_click  # type: ignore[method-assign]
+
+
+def _trees() -> dict[str, ast.Module]:
+    return {
+        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+    }
 
 
 def _note(frame: FrameType | None) -> None:
