@@ -18,8 +18,8 @@ from cli.verbosity import say
     help="Seeds that every row should have. [default: all that a table's runs have]",
 )  # fmt: skip
 @click.option(
-    "--recipes", type=click.Path(path_type=Path), default=Path("recipes"), show_default=True,
-    help="Folder of the recipes of the paper's rows.",
+    "--recipes", type=click.Path(path_type=Path),
+    help="Folder of the recipes of the paper's rows. [default: recipes, if it is there]",
 )  # fmt: skip
 @click.option(
     "--paper", type=click.Path(path_type=Path),
@@ -32,7 +32,7 @@ def report_command(
     against: str | None,
     tables: tuple[str, ...],
     seeds: tuple[int, ...],
-    recipes: Path,
+    recipes: Path | None,
     paper: Path | None,
 ) -> None:
     """Compare finished runs with each other, with the paper, and with published figures.
@@ -55,7 +55,7 @@ def report_command(
     comparison = compare(
         runs,
         recipes=recipes,
-        paper=paper or recipes / "paper" / "figures.toml",
+        paper=paper,
         names=tables,
         against=against,
         seeds=seeds or None,

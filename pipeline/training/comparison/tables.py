@@ -14,7 +14,7 @@ from pipeline.training.comparison.statistics import (
 from pipeline.training.comparison.variants import RowRecipes, Variant, flat_settings
 from pipeline.training.run_record import RunRecord
 
-__all__ = ["ComparedRow", "ComparedTable", "compare_runs", "other_runs"]
+__all__ = ["ComparedRow", "ComparedTable", "compare_runs"]
 
 Runs = dict[int, RunRecord]
 """One run for each seed."""
@@ -65,8 +65,11 @@ def compare_runs(
     *,
     against: str | None = None,
     seeds: Sequence[int] | None = None,
+    others: bool = True,
 ) -> list[ComparedTable]:
     """Return the tables that have a run, one for each way that runs differ from their recipes.
+
+    Runs of none of these recipes get a table of their own at the end.
 
     Args:
         records: Finished runs.
@@ -74,6 +77,7 @@ def compare_runs(
         recipes: Recipes of their rows.
         against: Recipe or label of the row to compare with; None: each table's own.
         seeds: Seeds that every row should have; None: all that a table's runs have.
+        others: Whether to show the other runs.
 
     Raises:
         RecipeError: If no table has a row `against`.
@@ -84,7 +88,8 @@ def compare_runs(
         if name is not None:
             variant = recipes.variant(name, record)
             grouped.setdefault(variant, {}).setdefault(name, {})[record.seed] = record
-    _check_against(tables, against)
+    mine, table_of_mine = _other_runs(records, recipes) if others else ({}, None)
+    _check_against([*tables, table_of_mine] if table_of_mine else tables, against)
     compared = []
     for table in tables:
         names = [row.recipe for row in table.rows]
@@ -92,30 +97,36 @@ def compare_runs(
             found = {name: grouped[variant][name] for name in names if name in grouped[variant]}
             if found:
                 compared.append(_table(table, variant, found, against, seeds))
+    if table_of_mine:
+        compared.append(_table(table_of_mine, Variant(), mine, against, seeds))
     return compared
 
 
-def other_runs(records: Sequence[RunRecord], recipes: RowRecipes) -> ComparedTable | None:
-    """Return a table of the runs that are of none of the paper's recipes, None without any."""
+def _other_runs(
+    records: Sequence[RunRecord], recipes: RowRecipes
+) -> tuple[dict[str, Runs], PaperTable | None]:
+    """Return the runs that are of none of the paper's recipes by row, and a table of these rows."""
     grouped: dict[tuple[str, str], Runs] = {}
     for record in records:
         if recipes.name_of(record) is None:
             settings = repr(sorted(flat_settings(record.settings).items()))
             grouped.setdefault((record.name, settings), {})[record.seed] = record
     if not grouped:
-        return None
-    found = {f"run {number}": runs for number, runs in enumerate(grouped.values(), 1)}
+        return {}, None
+    found: dict[str, Runs] = {}
+    for number, runs in enumerate(grouped.values(), 1):
+        recipe = next(iter(runs.values())).recipe
+        found[f"run {number}" if recipe is None or recipe in found else recipe] = runs
     rows = [
         PaperRow(recipe=key, label=next(iter(runs.values())).name) for key, runs in found.items()
     ]
-    table = PaperTable(
+    return found, PaperTable(
         name="other",
         title="Other runs",
-        metrics=("top1", "many", "medium", "few"),
+        metrics=("top1", "balanced", "many", "medium", "few"),
         against=rows[0].recipe,
         rows=tuple(rows),
     )
-    return _table(table, Variant(), found, None, None)
 
 
 def _check_against(tables: Sequence[PaperTable], against: str | None) -> None:

@@ -268,6 +268,27 @@ def test_wrong_paths_tables_and_figures_end_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_runs_of_own_recipes_are_compared_with_each_other_without_the_papers(
+    tmp_path: Path, write_records: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_records((BASE, 0, 0.3), (BASE, 1, 0.32), (SCAE, 0, 0.4), (SCAE, 1, 0.44))
+    monkeypatch.chdir(tmp_path)
+    result = _scae("report", folder, "--out", "out", "--against", SCAE)
+    assert result.exit_code == 0, result.output
+    assert "no figures of the paper at recipes/paper/figures.toml" in result.stderr
+    rows = csv.DictReader((tmp_path / "out" / "report.csv").read_text().splitlines())
+    (row,) = [row for row in rows if (row["recipe"], row["metric"]) == (BASE, "top1")]
+    assert (row["against"], float(row["mean"])) == (SCAE, pytest.approx(31))
+    assert float(row["difference"]) == pytest.approx(-11)
+    for words, message in (
+        (("--table", "table1"), "--table must be left out without any table, got 'table1'"),
+        (("--against", "cutmix"), f"--against must be one of {BASE}, {SCAE}, or a row's label"),
+    ):
+        refused = _scae("report", folder, "--out", "other", *words)
+        assert refused.exit_code == 1
+        assert message in refused.stderr
+
+
 def test_records_are_small_enough_to_be_committed(write_records: Callable[..., Path]) -> None:
     path = write_records((SCAE, 0, 0.4)) / f"{SCAE}-seed0.json"
     assert path.stat().st_size < 5000
