@@ -14,6 +14,7 @@ STAMP := $(VENV)/.installed
 ARGS =
 CACHE =
 DATA =
+JOBS = 2
 NETWORK =
 OUT =
 RECIPE =
@@ -87,9 +88,9 @@ bench: $(STAMP) ## Time maps and loader beside rivals; with DATA also JPEG files
 	$(SCAE) bench refresh $(ARGS)
 	$(SCAE) bench loader $(call option,--data,$(DATA)) $(ARGS)
 
-test: $(STAMP) ## Run the tests (under 12 minutes on 2 cores)
+test: $(STAMP) ## Run the tests, JOBS at a time (under 12 minutes on 2 cores)
 #: make test ARGS=tests/loaders
-	$(PY) -m pytest -m "not torture and not gpu" $(ARGS)
+	$(PY) -m pytest -m "not torture and not gpu" -n $(JOBS) --dist loadfile $(ARGS)
 
 test-gpu: $(STAMP) ## Run the tests that need a CUDA device
 #: make test-gpu

@@ -72,8 +72,11 @@ def test_train_without_variables_runs_the_main_job_and_goes_on_with_it() -> None
 
 def test_test_without_variables_runs_all_but_the_long_and_the_gpu_ones() -> None:
     assert _commands("test") == [
-        [".venv/bin/python", "-P", "-m", "pytest", "-m", "not torture and not gpu"]
-    ]
+        [
+            ".venv/bin/python", "-P", "-m", "pytest", "-m", "not torture and not gpu",
+            "-n", "2", "--dist", "loadfile",
+        ]
+    ]  # fmt: skip
 
 
 def test_help_lists_every_target_with_an_example_that_make_takes() -> None:

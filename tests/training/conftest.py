@@ -90,4 +90,6 @@ def run_ranks() -> Iterator[Callable[..., list[int]]]:
             return codes
 
         yield run
+        # Not by the end of its input alone: processes that tests have forked may hold that open.
+        pickle.dump(None, jobs)
         jobs.close()

@@ -1,8 +1,8 @@
 """Starts ranks that may be killed at any step: a process that has imported everything, and forks.
 
-Reads pickled jobs (name of a function here, number of ranks, port, arguments) from its input, and
-writes the ranks' exit codes, a line for each job. A process that has trained must not fork, so the
-tests' own can't do this.
+Reads pickled jobs (name of a function here, number of ranks, port, arguments) from its input until
+it gets None, and writes the ranks' exit codes, a line for each job. A process that has trained must
+not fork, so the tests' own can't do this.
 """
 
 from __future__ import annotations
@@ -151,9 +151,12 @@ def main() -> None:
     """Do the jobs of the input, one after another."""
     while True:
         try:
-            work, num, port, arguments = pickle.load(sys.stdin.buffer)
+            job = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
+        if job is None:
+            return
+        work, num, port, arguments = job
         processes = []
         for rank in range(num):
             process = os.fork()
