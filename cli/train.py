@@ -9,24 +9,24 @@ from cli.commands import UserErrorCommand
 from cli.rank_options import rank_options, said_once, start_ranks
 from cli.screen import screen
 from cli.verbosity import is_quiet
+from cli.word_types import DATA, NETWORK, RECIPE
 
 if TYPE_CHECKING:
     from pipeline.training.recipe import Recipe
+    from pipeline.training.recipe_places import RecipePlaces
 
 
 @click.command("train", cls=UserErrorCommand)
-@click.option(
-    "--recipe", type=click.Path(path_type=Path), help="TOML file; without it the defaults."
-)
+@click.option("--recipe", type=RECIPE, metavar="FILE", help="TOML file; without it the defaults.")
 @click.option(
     "--from-run", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
     help="Repeat the run of that folder, in another one: its recipe, with --set and --seed.",
 )  # fmt: skip
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--debug", is_flag=True, help="The recipe's debug form: seconds, on shapes.")
-@click.option("--data", metavar="NAME_OR_PATH", help="The same as --set data.name=...")
+@click.option("--data", type=DATA, metavar="NAME_OR_PATH", help="The same as --set data.name=...")
 @click.option("--imbalance", type=click.FloatRange(min=1), help="As --set data.imbalance=...")
-@click.option("--network", metavar="NAME", help="The same as --set network.name=...")
+@click.option("--network", type=NETWORK, metavar="NAME", help="The same as --set network.name=...")
 @click.option("--epochs", type=click.IntRange(min=1), help="The same as --set train.epochs=...")
 @click.option("--seed", type=click.IntRange(min=0), help="The same as --set seed=...")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="As train.device.")
@@ -87,17 +87,17 @@ def train_command(
     file = recipe if from_run is None else _recipe_of(from_run, recipe)
     words = [f"{key}={short[name]}" for name, key in SHORT_WORDS.items() if short[name] is not None]
 
-    def load() -> "Recipe":
-        from pipeline.training.recipe_file import load_recipe
+    def load() -> "tuple[Recipe, RecipePlaces]":
+        from pipeline.training.recipe_file import load_with_places
 
-        return load_recipe(file, [*words, *overrides], debug=debug)
+        return load_with_places(file, [*words, *overrides], debug=debug)
 
     start_ranks(short, check=load)
     from pipeline.refresh.stopping import stop_on_signals
     from pipeline.training.trainer import TrainOptions, train
 
-    loaded = load()
-    with said_once(), stop_on_signals() as stop, screen() as shown:
+    loaded, places = load()
+    with said_once(), places.pointed_out(), stop_on_signals() as stop, screen() as shown:
         options = TrainOptions(
             run=run,
             cache=cache,

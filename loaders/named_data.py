@@ -92,8 +92,7 @@ def _folder(name: str, root: Location | None) -> Path:
         return Path(root)
     path = Path(name).expanduser()
     if not path.is_dir():
-        nearest = difflib.get_close_matches(name.lower(), DATA_NAMES, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        hint = _hint(path, name)
         raise DataError(
             f"data must be one of {', '.join(DATA_NAMES)} or a folder, got {name!r}, "
             f"and {path.absolute()} is no folder{hint}"
@@ -103,6 +102,18 @@ def _folder(name: str, root: Location | None) -> Path:
             f"root is for data given by name, got root {root} and folder {name}: leave it out"
         )
     return path
+
+
+def _hint(path: Path, name: str) -> str:
+    """Return the name or the folder beside that path which may have been meant."""
+    try:
+        folders = {str(other): other.name for other in path.parent.iterdir() if other.is_dir()}
+    except OSError:  # there is no such folder either, or it can't be read: names may be near
+        folders = {}
+    close = set(difflib.get_close_matches(path.name, folders.values(), n=2))
+    near = difflib.get_close_matches(name.lower(), DATA_NAMES, n=1)
+    near += sorted(folder for folder, last in folders.items() if last in close)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _open_cifar(

@@ -16,6 +16,7 @@ from pipeline.errors import RecipeError
 from pipeline.training.debug_form import debug_form
 from pipeline.training.recipe import Recipe
 from pipeline.training.recipe_layers import RecipeLayers
+from pipeline.training.recipe_places import RecipePlaces
 
 
 def load_recipe(
@@ -32,11 +33,18 @@ def load_recipe(
     Raises:
         RecipeError: If the file can't be read, or a key or value is not allowed.
     """
+    return load_with_places(path, overrides, debug=debug)[0]
+
+
+def load_with_places(
+    path: str | Path | None, overrides: Sequence[str] = (), *, debug: bool = False
+) -> tuple[Recipe, RecipePlaces]:
+    """Read a recipe as `load_recipe` does, and return where its keys were set, too."""
     layers = RecipeLayers(None if path is None else Path(path))
     if debug:
         layers.change(debug_form, "the debug form")
     layers.override(overrides)
-    return typing.cast(Recipe, _build(Recipe, layers.values, "", layers))
+    return typing.cast(Recipe, _build(Recipe, layers.values, "", layers)), layers.places
 
 
 def _build(cls: type, values: Mapping[str, Any], section: str, layers: RecipeLayers) -> object:

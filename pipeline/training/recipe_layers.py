@@ -12,6 +12,8 @@ from pipeline.training.recipe_places import COMMAND_LINE, RecipePlaces, line_of
 
 EXTENDS = "extends"
 """Key of a recipe file that names the file it begins with, relative to its own folder."""
+RECIPES = Path("recipes")
+"""Folder of the project's recipes, seen from its root: a bare name may be meant to be there."""
 LISTED = 6
 """Up to this many recipes are listed where one is not found."""
 
@@ -123,13 +125,21 @@ def _read(path: Path, extended_by: Path | None) -> tuple[str, Values]:
 
 
 def _others(path: Path) -> str:
-    """Return what may have been meant, or some of what is there."""
-    files = sorted(path.parent.glob("*.toml")) if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.stem, [file.stem for file in files], LISTED // 2)
-    if near:
-        return f"did you mean {', '.join(f'{path.parent / name}.toml' for name in near)}?"
+    """Return what may have been meant, or some of what is there.
+
+    A bare name may be that of a recipe in the folder of recipes: paths stay the one way to name
+    one, since that is what a sweep's records and a run's log refer to.
+    """
+    places = [path.parent] if path.parent.parts else [path.parent, RECIPES]
+    files = [file for place in places for file in sorted(place.glob("*.toml"))]
+    stems = dict.fromkeys(file.stem for file in files)
+    near = difflib.get_close_matches(path.stem, stems, LISTED // 2)
+    near = [path.stem] if path.stem in stems else near
+    meant = [str(file) for name in near for file in files if file.stem == name]
+    if meant:
+        return f"did you mean {', '.join(meant[: LISTED // 2])}?"
     more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
-    listed = ", ".join(str(file) for file in files[:LISTED]) or "none"
+    listed = ", ".join(map(str, files[:LISTED])) or "none"
     return f"recipes in that folder: {listed}{more}"
 
 

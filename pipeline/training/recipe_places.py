@@ -2,8 +2,11 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from pipeline.errors import RecipeError
 
 COMMAND_LINE = "the command line"
 """Where overrides come from, and a recipe without a file."""
@@ -69,6 +72,17 @@ class RecipePlaces:
             if name is not None and ("." in name or match.start() == 0):
                 found[self._with_line(name)] = None
         return " and ".join(found)
+
+    @contextmanager
+    def pointed_out(self) -> Iterator[None]:
+        """Let a recipe's errors begin with where the keys were set that they name."""
+        try:
+            yield
+        except RecipeError as error:
+            place = self.named_in(str(error))
+            if not place:
+                raise
+            raise RecipeError(f"{place}: {error}") from error
 
     def _with_line(self, name: str) -> str:
         place = self._keys[name]

@@ -126,6 +126,7 @@ def test_missing_cifar_files_are_an_error_with_the_cure(tmp_path: Path) -> None:
     [
         pytest.param("CIFAR-10", "did you mean cifar10?", id="cifar"),
         pytest.param("shape", "did you mean shapes?", id="shapes"),
+        pytest.param("/usr/libb", "did you mean /usr/lib", id="folder"),
         pytest.param("/no/such/folder", "/no/such/folder is no folder", id="path"),
     ],
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from pipeline.errors import RecipeError
-from pipeline.training.recipe_file import load_recipe
+from pipeline.training.recipe_file import load_recipe, load_with_places
+from pipeline.training.recipe_places import line_of
 from pipeline.training.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -88,6 +90,83 @@ def test_errors_of_overrides_name_the_command_line(tmp_path: Path) -> None:
             load_recipe(row, [word])
 
 
+def test_a_line_is_that_of_the_statement_that_sets_the_key() -> None:
+    text = (
+        "# head\nname = 'x'\n\n[train]  # how\nlr = 0.1\n# why\nmilestones = [\n  3,\n  # two\n"
+        "  6,\n]\n[network.options]\nblocks = {a = 1, b = 2}\n[data]\nroot = '''\n[train]\n"
+        "epochs = 3\n'''\nclasses.few = 3\n"
+    )
+    lines = {
+        "name": 2, "train": 4, "train.lr": 5, "train.milestones": 7, "network": 12,
+        "network.options.blocks.b": 13, "data.root": 15, "data.classes.few": 19,
+        "train.epochs": None, "name.x": None,
+    }  # fmt: skip
+    assert {name: line_of(text, name) for name in lines} == lines
+
+
+def test_errors_name_the_line_of_the_key_in_the_file_that_set_it(tmp_path: Path) -> None:
+    row = _write(
+        tmp_path,
+        base="# a base\n[train]\nlr = 0.3\nepochs = 0\n[tarin]\nx = 1\n",
+        row="extends = 'base.toml'\n[train]\n\nschedule = 'four'\n",
+    )
+    base = tmp_path / "base.toml"
+    for words, place in (
+        ([], f"{row}:4: train.schedule must be"),
+        (["train.schedule=cosine"], f"{base}:4: [train] epochs must be"),
+        (["train.schedule=cosine", "train.epochs=1"], f"{base}:5: unknown recipe key tarin"),
+    ):
+        with pytest.raises(RecipeError, match=f"^{re.escape(place)}"):
+            load_recipe(row, words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "places"),
+    [
+        ("[train]\naccumulate = 2\n[loss]\nname = 'class-balanced'\n", ["loss.average=weights"],
+         "the command line and {row}:2: loss.average = "),
+        ("[loss]\nname = 'ldam'\n", ["augment.method=cutmix"],
+         "{row}:2 and the command line: loss.name = 'ldam' needs integer labels"),
+        ("[train]\nepochs = 3\n", ["train.schedule=step"],
+         "the command line: [train] milestones must be there with schedule 'step'"),
+        ("[augment]\nmethod = 'cutmix'\nprob = 0.1\n",
+         ["augment.method=grid_mask", "augment.prob=2"],
+         "the command line: [augment] prob must be"),
+        ("[augment]\nmethod = 'cutmix'\n", ["augment.method=cutmx"],
+         "the command line: augment.method must be one of "),
+        ("[augment]\nmethod = 'cutmix'\nprob = 3.0\n", [], "{row}:3: [augment] prob must be"),
+    ],
+    ids=["both", "both-again", "override", "other-method", "unknown-method", "file"],
+)  # fmt: skip
+def test_errors_about_several_keys_name_where_each_was_set(
+    tmp_path: Path, text: str, words: list[str], places: str
+) -> None:
+    row = _write(tmp_path, row=text)
+    with pytest.raises(RecipeError) as refusal:
+        load_recipe(row, words)
+    assert str(refusal.value).startswith(places.format(row=row))
+
+
+def test_errors_about_what_a_debug_form_sets_say_so(tmp_path: Path) -> None:
+    row = _write(tmp_path, row="[train]\nepochs = 9\n[loss]\nname = 'class-balanced'\n")
+    words = ["loss.deferred_reweighting=true", "loss.reweighting_epoch=5"]
+    load_recipe(row, words)
+    with pytest.raises(RecipeError, match=r"^the command line and the debug form: loss.rew"):
+        load_recipe(row, words, debug=True)
+
+
+def test_errors_that_show_later_are_pointed_out_too(tmp_path: Path) -> None:
+    row = _write(tmp_path, row="[loss]\nname = 'ldam'\n")
+    _, places = load_with_places(row, ["seed=3"])
+    with (
+        pytest.raises(RecipeError, match=rf"^{re.escape(str(row))}:2: loss.name = 'ldam' needs a"),
+        places.pointed_out(),
+    ):
+        raise RecipeError("loss.name = 'ldam' needs a network with a normalised head")
+    with pytest.raises(RecipeError, match=r"^run folder x holds"), places.pointed_out():
+        raise RecipeError("run folder x holds a run already: its seed is 3, see recipe.toml")
+
+
 def test_circles_and_missing_bases_are_refused(tmp_path: Path) -> None:
     row = _write(tmp_path, a="extends = 'b.toml'\n", b="extends = 'a.toml'\n")
     with pytest.raises(RecipeError, match=r"in a circle: .*b\.toml -> .*a\.toml -> .*b\.toml"):
@@ -108,6 +187,17 @@ def test_a_recipe_that_is_not_there_lists_near_names_or_a_few(tmp_path: Path) ->
         load_recipe(tmp_path / "xyz.toml")
     with pytest.raises(RecipeError, match=r"recipes in that folder: none$"):
         load_recipe(tmp_path / "nowhere" / "xyz.toml")
+
+
+@pytest.mark.parametrize("word", ["table1_scae", "table1_scae.toml", "table1_scea.toml"])
+def test_a_bare_name_is_told_the_path_of_the_recipe(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes").mkdir()
+    _write(tmp_path / "recipes", table1_scae="", table2_cutmix="")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=r"; did you mean recipes/table1_scae\.toml\?$"):
+        load_recipe(word)
 
 
 def test_debug_forms_keep_the_methods_and_end_in_seconds(tmp_path: Path) -> None:
