@@ -18,8 +18,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from pipeline.errors import TrainingError
 
-EXIT_FAILED, EXIT_RESUMABLE = 1, 75
-"""Exit codes of a rank that failed, and of one that was stopped and has written a checkpoint."""
+EXIT_FAILED, EXIT_BUG, EXIT_RESUMABLE = 1, 70, 75
+"""Exit codes of a rank that failed, of one that failed for a reason that nobody has thought of, and
+of one that was stopped and has written a checkpoint."""
 SHUTDOWN_SECONDS = 600
 """How long ranks that were told to stop have for step and checkpoint, before they are killed."""
 
@@ -44,7 +45,8 @@ def launch(command: Sequence[str], options: LaunchOptions) -> int:
         options: How many, and where they meet.
 
     Returns:
-        Their exit code: 0, `EXIT_RESUMABLE`, or 1 if a rank failed, which has said why.
+        Their exit code: 0, `EXIT_RESUMABLE`, and `EXIT_FAILED` or `EXIT_BUG` if a rank failed,
+        which has said why.
 
     Raises:
         TrainingError: If a rank was killed, or the machines did not meet.
@@ -104,7 +106,7 @@ def _code(failed: ChildFailedError) -> int:
     # The launcher itself ends the others by SIGTERM when one has failed or was killed.
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
     if not killed:
-        return EXIT_FAILED
+        return EXIT_BUG if EXIT_BUG in codes.values() else EXIT_FAILED
     rank, number = min(killed.items())
     raise TrainingError(
         f"rank {rank} was killed by {signal.Signals(number).name}; memory is a common cause (see "
