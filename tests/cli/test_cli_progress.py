@@ -40,12 +40,13 @@ with screen() as shown:
 """
 
 
-def _on_a_terminal(*words: str) -> str:
+def _on_a_terminal(*words: str, **environment: str) -> str:
     """Run a Python program on a terminal of its own and return what that has shown."""
     ours, its = os.openpty()
+    wanted = {"TERM": "xterm", "COLUMNS": "80"} | environment
     process = subprocess.Popen(
         [sys.executable, "-P", *words],
-        stdin=its, stdout=its, stderr=its, env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
+        stdin=its, stdout=its, stderr=its, env=os.environ | wanted,
     )  # fmt: skip
     os.close(its)
     parts: list[bytes] = []
@@ -58,6 +59,16 @@ def _on_a_terminal(*words: str) -> str:
     return shown
 
 
+REFRESHING = """
+from cli.refresh_progress import EventLog, refresh_progress
+from pipeline.refresh.progress import RefreshProgress
+with refresh_progress(EventLog(None)) as show:
+    show(RefreshProgress(rows_done=1, rows_found=0, rows_total=2, blocks_done=1, blocks_total=2,
+        blocks_failed=0, workers=1, seconds=1.0, dashboard="http://x"))
+    import time
+    time.sleep(0.2)
+"""
+STYLE = re.compile("\x1b\\[([0-9;]*)m")
 ESCAPE = re.compile("\x1b\\[[0-9;?]*[a-zA-Z]")
 
 
@@ -78,3 +89,25 @@ def test_lines_go_to_standard_output_where_that_is_no_terminal(tmp_path: Path) -
     assert len(lines) == 5
     assert "line 0" not in shown
     assert "epoch 0" in shown
+
+
+def test_no_color_takes_the_colours_away_and_leaves_the_bar() -> None:
+    shown = _on_a_terminal("-c", TALKING, NO_COLOR="1")
+    styles = {number for style in STYLE.findall(shown) for number in style.split(";") if number}
+    assert styles <= {"0", "1", "2"}, shown  # bold and dim are no colours
+    assert "epoch 0" in shown
+
+
+def test_a_terminal_that_can_only_print_gets_plain_lines() -> None:
+    shown = _on_a_terminal("-c", TALKING, TERM="dumb")
+    assert "\x1b" not in shown
+    assert shown.splitlines()[:4] == [f"line {done} of [bold] and :smile:" for done in range(4)]
+    assert "epoch 0" not in shown
+
+
+def test_a_refresh_prints_lines_too_where_a_terminal_can_only_print() -> None:
+    for term, escapes in (("xterm", True), ("dumb", False)):
+        shown = _on_a_terminal("-c", REFRESHING, TERM=term)
+        assert ("\x1b" in shown) is escapes
+        assert ("1 of 2 images" in shown) is escapes
+        assert "http://x" in shown
