@@ -7,6 +7,7 @@ import click
 
 from cli.commands import UserErrorCommand
 from cli.verbosity import say
+from cli.word_types import NETWORK
 
 if TYPE_CHECKING:
     from pipeline.bench.refresh_speed import NetworkFigures
@@ -19,6 +20,7 @@ NETWORKS = ("torchvision:resnet50", "resnet32")
 @click.option(
     "--network",
     "networks",
+    type=NETWORK,
     multiple=True,
     metavar="NAME",
     help=f"As for scae refresh; may be repeated. [default: {', '.join(NETWORKS)}]",

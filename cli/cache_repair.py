@@ -9,6 +9,7 @@ from cli.cache_options import optional_data_options
 from cli.commands import UserErrorCommand, data_source, key_values
 from cli.error_boundary import EXIT_FAILED
 from cli.screen import screen
+from cli.word_types import NETWORK
 
 if TYPE_CHECKING:
     from cache_store.provenance import Provenance
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 @click.argument("cache", metavar="CACHE")
 @click.option("--generation", type=click.IntRange(min=1), help="This one and what it shares.")
 @optional_data_options
-@click.option("--network", metavar="NAME", help="Where it is now. [default: the recorded name]")
+@click.option(
+    "--network", type=NETWORK, metavar="NAME", help="Where it is now. [default: the recorded name]"
+)
 @click.option(
     "--weights",
     metavar="FILE|default|random",

@@ -7,6 +7,7 @@ import click
 
 from cli.error_boundary import errors_in_one_line
 from cli.verbosity import shown_logs, verbosity_options
+from cli.word_types import DATA
 
 if TYPE_CHECKING:
     from pipeline.refresh.sources import DataSource
@@ -32,6 +33,7 @@ def data_options(function: Function, *, required: bool = True) -> Function:
     options = [
         click.option(
             "--data",
+            type=DATA,
             required=required,
             metavar="NAME_OR_PATH",
             help="shapes, cifar10, cifar100, imagenet, or a folder of class folders.",

@@ -8,6 +8,7 @@ import click
 
 from cli.commands import UserErrorCommand, key_values
 from cli.verbosity import say
+from cli.word_types import DATA, NETWORK
 
 if TYPE_CHECKING:
     from pipeline.training.tested_network import TestedNetwork
@@ -23,11 +24,15 @@ PIXELS = click.IntRange(min=1)
     "--checkpoint", type=click.Path(path_type=Path),
     help="Weights to measure. [default: the run's final ones, or its newest checkpoint]",
 )  # fmt: skip
-@click.option("--network", metavar="NAME", help="A network of no run, as for `scae refresh`.")
+@click.option(
+    "--network", type=NETWORK, metavar="NAME", help="A network of no run, as for `scae refresh`."
+)
 @click.option("--weights", metavar="FILE", help="With --network: random, default or a file.")
 @click.option("--network-option", multiple=True, metavar="KEY=VALUE", help="With --network.")
 @click.option("--classes", type=click.IntRange(min=2), help="With --network: number of classes.")
-@click.option("--data", metavar="NAME_OR_PATH", help="Other images. [default: the run's]")
+@click.option(
+    "--data", type=DATA, metavar="NAME_OR_PATH", help="Other images. [default: the run's]"
+)
 @click.option(
     "--split", type=click.Choice(["train", "test"]),
     help="[default: test; all of a folder without a held-out one]",

@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
         hint = f"did you mean {' or '.join(near)}?" if near else "see the list in its --help"
         raise click.UsageError(f"{ctx.command_path} has no command {word!r}; {hint}", ctx)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem[str]"]:
         """Complete names of commands without importing them, and options."""
         commands = [
             CompletionItem(name, help=line)

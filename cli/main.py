@@ -1,7 +1,9 @@
 """The `scae` command group."""
 
 import click
+from click.shell_completion import add_completion_class
 
+from cli.bash_words import BashWords
 from cli.lazy_group import LazyGroup
 from cli.version import show_version
 
@@ -19,6 +21,8 @@ COMMANDS = {
     "completion": ("cli.completion", "completion_command", "Let bash, zsh or fish complete words."),
 }
 """Command -> its module, its function, and its line in the list of commands."""
+
+add_completion_class(BashWords)
 
 
 @click.group(

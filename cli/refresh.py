@@ -16,6 +16,7 @@ from cli.method_options import METHOD_OPTIONS, method_options
 from cli.refresh_dry_run import dry_run
 from cli.refresh_progress import EventLog, refresh_progress
 from cli.verbosity import say
+from cli.word_types import NETWORK
 
 if TYPE_CHECKING:
     from loaders.image_data import ImageData
@@ -43,6 +44,7 @@ def _read_part(
 @click.option("--cache", required=True, metavar="URL", help="Cache folder; made if not there.")
 @click.option(
     "--network",
+    type=NETWORK,
     required=True,
     metavar="NAME",
     help="resnet8 ... resnet110, resnet32x4, torchvision:NAME, timm:NAME, "

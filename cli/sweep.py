@@ -7,10 +7,11 @@ import click
 from cli.error_boundary import EXIT_FAILED
 from cli.screen import screen
 from cli.several_words import SeveralWordsCommand
+from cli.word_types import RECIPE
 
 
 @click.command("sweep", cls=SeveralWordsCommand)
-@click.argument("recipes", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("recipes", nargs=-1, required=True, type=RECIPE)
 @click.option(
     "--seeds", multiple=True, type=click.IntRange(min=0), default=(0,), show_default=True,
     help="One or more: --seeds 0 1 2.",

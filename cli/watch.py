@@ -13,6 +13,7 @@ from cli.commands import UserErrorCommand, data_source, key_values
 from cli.method_options import METHOD_OPTIONS, method_options
 from cli.refresh_progress import EventLog
 from cli.verbosity import is_quiet
+from cli.word_types import NETWORK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,12 @@ OUTCOMES = (
     metavar="FILE",
     help="Append events as JSON lines, '-' to standard output.",
 )
-@click.option("--network", metavar="NAME", help="Follow a training loop of your own: its network.")
+@click.option(
+    "--network",
+    type=NETWORK,
+    metavar="NAME",
+    help="Follow a training loop of your own: its network.",
+)
 @optional_data_options
 @click.option("--network-option", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
 @method_options
