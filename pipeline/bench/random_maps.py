@@ -1,5 +1,6 @@
 """A cache of random maps: timing a store or a loader needs maps, whatever they show."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,14 +53,26 @@ def random_plan(num: int, cells: int, size: int, *, data: str, fingerprint: str)
     )
 
 
-def write_random(store: SaliencyStore, plan: GenerationPlan) -> Generation:
-    """Publish one generation of uniformly random maps."""
+def write_random(
+    store: SaliencyStore,
+    plan: GenerationPlan,
+    *,
+    before_publishing: Callable[[], object] = lambda: None,
+) -> Generation:
+    """Publish one generation of uniformly random maps.
+
+    Args:
+        store: The cache.
+        plan: What to pretend.
+        before_publishing: Called when every block is written.
+    """
     writer = store.begin(plan)
     rng = np.random.default_rng(0)
     for block in range(writer.num_blocks):
         start, stop = writer.block_range(block)
         maps = rng.integers(0, 256, (stop - start, *plan.map_shape), np.uint8)
         writer.write_block(block, maps, np.ones(stop - start), ())
+    before_publishing()
     return store.publish(writer)
 
 
