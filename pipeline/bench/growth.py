@@ -80,18 +80,21 @@ def manifest_bytes(plan: GenerationPlan) -> float:
     return total
 
 
-def manifest_heap_bytes() -> float:
-    """Return the memory that one entry of a manifest takes in a process that has it open."""
-    plan = random_plan(SAMPLED_OBJECTS * 1024, 7, 224, data="data", fingerprint="0" * 64)
-    some = _some_objects(plan.saliency_spec(1))
-    encoded = _manifest(plan, some).encode()
+def manifest_heap_bytes(entries: int) -> float:
+    """Return the memory that one entry of a manifest takes in a process that has it open.
+
+    Args:
+        entries: Of the manifest that is opened to find out.
+    """
+    plan = random_plan(entries * 1024, 7, 224, data="data", fingerprint="0" * 64)
+    encoded = _manifest(plan, _some_objects(plan.saliency_spec(1), entries)).encode()
     kept: list[Manifest] = []
     held, _ = _traced(lambda: kept.append(Manifest.decode(encoded, "here")))
-    return held / len(some)
+    return held / entries
 
 
-def _some_objects(spec: ArraySpec) -> Objects:
-    step = max(1, spec.num_objects // SAMPLED_OBJECTS)
+def _some_objects(spec: ArraySpec, about: int = SAMPLED_OBJECTS) -> Objects:
+    step = max(1, spec.num_objects // about)
     numbers = range(0, spec.num_objects, step)
     return {spec.object_key(number): (MEAN_SHARD_BYTES, f"{number:064x}") for number in numbers}
 
