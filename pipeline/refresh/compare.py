@@ -1,30 +1,35 @@
 """How far two generations of maps lie apart: in ranks, in peaks, and in what the sampler does.
 
-Legend: B samples of a chunk, M samples in both, C cells of a map, h, w its sides, S side of the
-image in pixels.
+Maps are read and compared a chunk at a time: beside the ids, what a comparison holds does not grow
+with the caches.
+
+Legend: B samples of a chunk, M samples in both, h, w sides of a map.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_store.gains import axis_weights, gains_and_floors
 from cache_store.generation import Generation
-from loaders.lookup import SaliencyField
-from loaders.view_batch import ViewBatch
 from pipeline.errors import RefreshError
+from pipeline.refresh.map_distances import (
+    Progress,
+    peaks_moved,
+    rank_correlations,
+    tv_distances,
+)
 from pipeline.refresh.map_sample import read_maps, sample_rows
 
-Progress = Callable[[int, int], None]
-
-CHUNK_PIXELS = 4_000_000
-"""Pixels whose densities are held at once."""
-LEVELS = 256
-"""Levels of a stored map."""
+CHUNK_MAPS = 16_384
+"""Maps of either generation that are held at once."""
+NUM_BINS = 40
+"""Bins of a histogram."""
+RANK_RANGE, TV_RANGE = (-1.0, 1.0), (0.0, 1.0)
+"""What the histograms reach over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +76,10 @@ class MapComparison:
     """Share of the samples whose maps have no highest cell in common."""
     tv_distance: float
     """Mean total variation between the two densities, in [0, 1]."""
+    rank_counts: tuple[int, ...]
+    """Histogram of Spearman's coefficient: samples in each of 40 equal bins over [-1, 1]."""
+    tv_counts: tuple[int, ...]
+    """Histogram of the total variation: samples in each of 40 equal bins over [0, 1]."""
     worst: tuple[SampleDifference, ...]
     """Samples of the largest distance, the worst first."""
 
@@ -104,55 +113,122 @@ def compare_generations(
     """
     if not math.isfinite(lam):
         raise RefreshError(f"lambda must be finite, got {lam}")
-    one, two, num = _match(first, second, sample)
+    first_M, second_M, num = _match(first, second, sample)
     size = first.provenance.size
-    tv_M = tv_distances(one.maps, two.maps, size, lam, progress)
-    correlation_M = rank_correlations(one.maps, two.maps)
-    moved_M = peaks_moved(one.maps, two.maps)
-    known_M = np.isfinite(correlation_M)
-    worst = [
-        SampleDifference(
-            sample_id=int(first.sample_ids[one.rows[m]]),
-            first_row=int(one.rows[m]),
-            second_row=int(two.rows[m]),
-            tv_distance=float(tv_M[m]),
-            rank_correlation=float(correlation_M[m]) if known_M[m] else None,
-            peak_moved=bool(moved_M[m]),
-        )
-        for m in np.argsort(-tv_M, kind="stable")[:num_worst]
-    ]
+    tally = _Tally(num_worst)
+    done = 0
+    for chunk in _chunks(first, second, first_M, second_M):
+        tv_B = tv_distances(*chunk.maps, size, lam, _later(progress, done, len(first_M)))
+        tally.add(chunk, tv_B)
+        done += len(chunk.ids)
     return MapComparison(
         lam=lam,
         size=size,
         num_common=num,
-        num_compared=len(one.rows),
+        num_compared=len(first_M),
         num_first_only=len(first) - num,
         num_second_only=len(second) - num,
-        num_equal=int((one.maps == two.maps).all((1, 2)).sum()),
-        num_flat=(one.num_flat(), two.num_flat()),
-        rank_correlation=float(correlation_M[known_M].mean()) if known_M.any() else None,
-        peaks_moved=float(moved_M.mean()),
-        tv_distance=float(tv_M.mean()),
-        worst=tuple(worst),
+        num_equal=tally.num_equal,
+        num_flat=(tally.num_flat[0], tally.num_flat[1]),
+        rank_correlation=tally.rank_sum / tally.num_ranked if tally.num_ranked else None,
+        peaks_moved=tally.num_moved / len(first_M),
+        tv_distance=tally.tv_sum / len(first_M),
+        rank_counts=tuple(tally.rank_counts.tolist()),
+        tv_counts=tuple(tally.tv_counts.tolist()),
+        worst=tuple(tally.worst),
     )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Side:
-    """One generation's part in a comparison."""
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class _Chunk:
+    """Some of the samples that are compared."""
 
-    rows: NDArray[np.intp]
-    """(M,) rows of the common samples."""
-    maps: NDArray[np.uint8]
-    """(M, h, w) their maps."""
-
-    def num_flat(self) -> int:
-        """Count the maps whose cells are all equal."""
-        return int((self.maps.max(axis=(1, 2)) == self.maps.min(axis=(1, 2))).sum())
+    ids: NDArray[np.uint64]
+    """(B,) ids."""
+    rows: tuple[NDArray[np.intp], NDArray[np.intp]]
+    """(B,) rows in the first and in the second."""
+    maps: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    """(B, h, w) maps of the first and of the second."""
 
 
-def _match(first: Generation, second: Generation, sample: int | None) -> tuple[_Side, _Side, int]:
-    """Find rows of samples that both have, in the first one's order, and how many there are."""
+@dataclass(eq=False, slots=True)
+class _Tally:
+    """What is known of the chunks so far."""
+
+    num_worst: int
+    num_equal: int = 0
+    num_flat: list[int] = field(default_factory=lambda: [0, 0])
+    num_moved: int = 0
+    num_ranked: int = 0
+    rank_sum: float = 0.0
+    tv_sum: float = 0.0
+    rank_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(NUM_BINS, np.int64))
+    tv_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(NUM_BINS, np.int64))
+    worst: list[SampleDifference] = field(default_factory=list)
+
+    def add(self, chunk: _Chunk, tv_B: NDArray[np.float64]) -> None:
+        """Add a chunk whose total variation is known."""
+        one_Bhw, two_Bhw = chunk.maps
+        correlation_B = rank_correlations(one_Bhw, two_Bhw)
+        moved_B = peaks_moved(one_Bhw, two_Bhw)
+        known_B = np.isfinite(correlation_B)
+        self.num_equal += int((one_Bhw == two_Bhw).all((1, 2)).sum())
+        for side, maps_Bhw in enumerate(chunk.maps):
+            self.num_flat[side] += int((maps_Bhw.max((1, 2)) == maps_Bhw.min((1, 2))).sum())
+        self.num_moved += int(moved_B.sum())
+        self.num_ranked += int(known_B.sum())
+        self.rank_sum += float(correlation_B[known_B].sum())
+        self.tv_sum += float(tv_B.sum())
+        self.rank_counts += _counts(correlation_B[known_B], RANK_RANGE)
+        self.tv_counts += _counts(tv_B, TV_RANGE)
+        found = [
+            SampleDifference(
+                sample_id=int(chunk.ids[b]),
+                first_row=int(chunk.rows[0][b]),
+                second_row=int(chunk.rows[1][b]),
+                tv_distance=float(tv_B[b]),
+                rank_correlation=float(correlation_B[b]) if known_B[b] else None,
+                peak_moved=bool(moved_B[b]),
+            )
+            for b in np.argsort(-tv_B, kind="stable")[: self.num_worst]
+        ]
+        # Sorting is stable: of equal distances, the sample that comes first stays first.
+        every = sorted([*self.worst, *found], key=lambda one: -one.tv_distance)
+        self.worst = every[: self.num_worst]
+
+
+def _later(progress: Progress, before: int, total: int) -> Progress:
+    """Count from what was done before a chunk."""
+    return lambda done, _: progress(before + done, total)
+
+
+def _counts(values: NDArray[np.float64], reach: tuple[float, float]) -> NDArray[np.int64]:
+    """Return the histogram of values, whose last digits may lie outside its range."""
+    counts, _ = np.histogram(np.clip(values, *reach), NUM_BINS, reach)
+    return counts.astype(np.int64)
+
+
+def _chunks(
+    first: Generation,
+    second: Generation,
+    first_M: NDArray[np.intp],
+    second_M: NDArray[np.intp],
+) -> Iterator[_Chunk]:
+    """Read the maps of the samples at rows of the first and rows of the second, in order."""
+    for start in range(0, len(first_M), CHUNK_MAPS):
+        part = slice(start, start + CHUNK_MAPS)
+        rows = first_M[part], second_M[part]
+        yield _Chunk(
+            ids=first.sample_ids[rows[0]],
+            rows=rows,
+            maps=(read_maps(first, rows[0]), read_maps(second, rows[1])),
+        )
+
+
+def _match(
+    first: Generation, second: Generation, sample: int | None
+) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
+    """Find the rows of samples that both have, in the first one's order, and how many there are."""
     shapes = [one.manifest.plan.map_shape for one in (first, second)]
     if shapes[0] != shapes[1]:
         (h, w), (other_h, other_w) = shapes
@@ -161,113 +237,14 @@ def _match(first: Generation, second: Generation, sample: int | None) -> tuple[_
             "only maps of one shape can be compared"
         )
     if first.url == second.url:  # the rows of a cache are the same samples in every generation
-        num = len(first)
-        first_M = second_M = sample_rows(num, sample)
-    else:
-        ids_M, first_M, second_M = np.intersect1d(
-            first.sample_ids, second.sample_ids, assume_unique=True, return_indices=True
-        )
-        num = len(ids_M)
-        if not num:
-            raise RefreshError(
-                f"{first!r} and {second!r} have no sample in common: compare caches of one data set"
-            )
-        chosen_M = np.argsort(first_M)[sample_rows(num, sample)]
-        first_M, second_M = first_M[chosen_M], second_M[chosen_M]
-    one, two = (
-        _Side(rows_M, read_maps(side, rows_M))
-        for side, rows_M in ((first, first_M), (second, second_M))
+        rows_M = sample_rows(len(first), sample)
+        return rows_M, rows_M, len(first)
+    ids_M, first_M, second_M = np.intersect1d(
+        first.sample_ids, second.sample_ids, assume_unique=True, return_indices=True
     )
-    return one, two, num
-
-
-def average_ranks(maps_BC: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return each cell's rank in its row, from 1, ties sharing their mean: (B, C) float64."""
-    num_rows = len(maps_BC)
-    # Levels are few, so counting them gives all ranks of all rows without a sort.
-    slots_BC = np.arange(num_rows)[:, None] * LEVELS + maps_BC
-    counts_BL = np.bincount(slots_BC.reshape(-1), minlength=num_rows * LEVELS)
-    counts_BL = counts_BL.reshape(num_rows, LEVELS)
-    ranks_BL = np.cumsum(counts_BL, axis=1) - (counts_BL - 1) / 2
-    ranks_BC: NDArray[np.float64] = ranks_BL.reshape(-1)[slots_BC]
-    return ranks_BC
-
-
-def rank_correlations(
-    first_Mhw: NDArray[np.uint8], second_Mhw: NDArray[np.uint8]
-) -> NDArray[np.float64]:
-    """Return Spearman's coefficient of each pair of maps, NaN where one is flat: (M,) float64."""
-    parts = [np.empty(0)]
-    for start in range(0, len(first_Mhw), 4096):
-        ranks = [
-            average_ranks(maps[start : start + 4096].reshape(-1, maps[0].size))
-            for maps in (first_Mhw, second_Mhw)
-        ]
-        one_BC, two_BC = (part - part.mean(axis=1, keepdims=True) for part in ranks)
-        spread_B = np.sqrt((one_BC**2).sum(axis=1) * (two_BC**2).sum(axis=1))
-        covariance_B = (one_BC * two_BC).sum(axis=1)
-        nothing_B = np.full(len(spread_B), np.nan)
-        parts.append(np.divide(covariance_B, spread_B, out=nothing_B, where=spread_B > 0))
-    return np.concatenate(parts)
-
-
-def peaks_moved(first_Mhw: NDArray[np.uint8], second_Mhw: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell of each pair of maps whether no cell is the highest in both: (M,) bool."""
-    peaks = [maps == maps.max(axis=(1, 2), keepdims=True) for maps in (first_Mhw, second_Mhw)]
-    moved_M: NDArray[np.bool_] = ~(peaks[0] & peaks[1]).any(axis=(1, 2))
-    return moved_M
-
-
-def tv_distances(
-    first_Mhw: NDArray[np.uint8],
-    second_Mhw: NDArray[np.uint8],
-    size: int,
-    lam: float,
-    progress: Progress = lambda _done, _total: None,
-) -> NDArray[np.float64]:
-    """Return half the L1 distance between two densities of Eq. 4 over all pixels of each sample.
-
-    Args:
-        first_Mhw: (M, h, w) uint8 maps, 255 = 1.0.
-        second_Mhw: Others of the same samples; h and w may differ from the first ones'.
-        size: Side in pixels of the image that the densities are over.
-        lam: Guidance strength of Eq. 4.
-        progress: Called with samples done and samples in all.
-
-    Returns:
-        (M,) float64 in [0, 1].
-    """
-    num = len(first_Mhw)
-    normalisers = [
-        (maps, *gains_and_floors(maps, (size, size))) for maps in (first_Mhw, second_Mhw)
-    ]
-    distances_M = np.empty(num)
-    step = max(1, CHUNK_PIXELS // size**2)
-    for start in range(0, num, step):
-        part = slice(start, min(start + step, num))
-        one_BSS, two_BSS = (
-            _density(maps[part], gains[part], floors[part], size, lam)
-            for maps, gains, floors in normalisers
+    if not len(ids_M):
+        raise RefreshError(
+            f"{first!r} and {second!r} have no sample in common: compare caches of one data set"
         )
-        distances_M[part] = np.abs(one_BSS - two_BSS).sum(axis=(1, 2)) / 2
-        progress(part.stop, num)
-    return distances_M
-
-
-def _density(
-    maps_Bhw: NDArray[np.uint8],
-    gains_B: NDArray[np.float32],
-    floors_B: NDArray[np.float32],
-    size: int,
-    lam: float,
-) -> NDArray[np.float64]:
-    """Return P(i, j) of Eq. 4 over the whole image: (B, S, S) float64, each summing to 1."""
-    views = ViewBatch.whole(len(maps_Bhw), (size, size))
-    cells_Bhw = SaliencyField.build(maps_Bhw, gains_B, floors_B, views).cells
-    places_S = (np.arange(size) + 0.5) / size
-    rows_Sh, columns_Sw = (axis_weights(places_S, cells) for cells in cells_Bhw.shape[1:])
-    weights_BSS: NDArray[np.float64] = rows_Sh @ cells_Bhw @ columns_Sw.T
-    np.clip(weights_BSS, 0.0, 1.0, out=weights_BSS)
-    np.exp(lam * weights_BSS - max(lam, 0.0), out=weights_BSS)
-    weights_BSS /= weights_BSS.sum(axis=(1, 2), keepdims=True)
-    return weights_BSS
+    chosen_M = np.argsort(first_M)[sample_rows(len(ids_M), sample)]
+    return first_M[chosen_M], second_M[chosen_M], len(ids_M)

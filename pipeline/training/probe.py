@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.refresh.compare import tv_distances
 from pipeline.refresh.job import execute
+from pipeline.refresh.map_distances import tv_distances
 from pipeline.refresh.plan import plan_refresh
 from pipeline.training.refresh_step import present_network, run_options
 from pipeline.training.setup import RunParts, network_source

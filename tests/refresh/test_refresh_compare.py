@@ -10,12 +10,9 @@ from scipy import stats
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationPlan
 from pipeline.errors import RefreshError
-from pipeline.refresh.compare import (
-    average_ranks,
-    compare_generations,
-    peaks_moved,
-    rank_correlations,
-)
+from pipeline.refresh import compare
+from pipeline.refresh.compare import compare_generations
+from pipeline.refresh.map_distances import average_ranks, peaks_moved, rank_correlations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,6 +143,53 @@ def test_flat_maps_are_counted_and_left_out_of_the_mean(store_maps: Store) -> No
         stats.spearmanr(first[row].reshape(-1), second[row].reshape(-1)).statistic for row in (2, 3)
     ]
     assert found.rank_correlation == pytest.approx(np.mean(expected))
+
+
+def test_histograms_count_every_sample_and_reach_their_ends(store_maps: Store) -> None:
+    first, second = _random_maps(60, 1), _random_maps(60, 2)
+    second[0], second[1] = first[0], 255 - first[1]  # correlations of 1 and -1
+    first[2] = 0  # none
+    sides = [
+        store_maps(name, one, list(range(60)))
+        for name, one in zip("ab", (first, second), strict=True)
+    ]
+    found = compare_generations(sides[0], sides[1], lam=3.0)
+    ranks = [
+        stats.spearmanr(one.reshape(-1), two.reshape(-1)).statistic
+        for row, (one, two) in enumerate(zip(first, second, strict=True))
+        if row != 2
+    ]
+    apart = [
+        np.abs(_density(one, 32, 3.0) - _density(two, 32, 3.0)).sum() / 2
+        for one, two in zip(first, second, strict=True)
+    ]
+    assert found.rank_counts == _histogram(ranks, -1)
+    assert found.tv_counts == _histogram(apart, 0)
+    assert found.rank_counts[0] == found.rank_counts[-1] == 1
+
+
+def _histogram(values: list[float], low: int) -> tuple[int, ...]:
+    """Count values in 40 equal bins over [low, 1], one by one; the last digit does not matter."""
+    counts = [0] * 40
+    for value in values:
+        counts[min(39, max(0, int((value + 1e-12 - low) / (1 - low) * 40)))] += 1
+    return tuple(counts)
+
+
+def test_comparing_in_chunks_gives_the_same(
+    store_maps: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store_maps("a", _random_maps(20, 1, levels=3), list(range(20)))
+    second = store_maps("b", _random_maps(20, 2, levels=3)[::-1].copy(), list(range(20))[::-1])
+    whole = compare_generations(first, second, num_worst=6)
+    monkeypatch.setattr(compare, "CHUNK_MAPS", 3)
+    seen: list[tuple[int, int]] = []
+    parts = compare_generations(
+        first, second, num_worst=6, progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(done, 20) for done in (*range(3, 20, 3), 20)]
+    for name, value in whole.as_dict().items():
+        assert parts.as_dict()[name] == (pytest.approx(value) if name != "worst" else value)
 
 
 def test_what_can_not_be_compared_is_refused(store_maps: Store) -> None:
