@@ -30,6 +30,7 @@ from pipeline.pictures.preview_words import (
 )
 
 STYLE = """
+p { overflow-wrap: anywhere; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 470px), 1fr));
   gap: 28px 32px; }
 .panels + .panels { margin-top: 32px; }

@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
+from pipeline.pictures.chart import style
 from pipeline.pictures.marks import FONT, legible
 
 DPI = 100
@@ -51,10 +53,10 @@ class Sheet:
         self.axes.imshow(self._ground, interpolation="nearest", extent=extent, aspect="auto")
         return self._figure
 
-    def text(self, left: float, top: float, text: str, **style: object) -> None:
-        """Write one line whose letters stand at `top`, in the usual size unless `style` says."""
-        style = {"va": "baseline", "color": INK, "family": FONT, "fontsize": SIZE, **style}
-        self.axes.text(left, top, legible(text), parse_math=False, **style)  # type: ignore[arg-type]
+    def text(self, left: float, top: float, text: str, **look: object) -> None:
+        """Write one line whose letters stand at `top`, in the usual size unless `look` says."""
+        look = {"va": "baseline", "color": INK, "family": FONT, "fontsize": SIZE, **look}
+        self.axes.text(left, top, legible(text), parse_math=False, **look)  # type: ignore[arg-type]
 
     def picture(self, left: int, top: int, side: int, pixels: NDArray[np.uint8]) -> None:
         """Lay (S, S, 3) uint8 pixels into a square; hard ones if `side` is a multiple of S."""
@@ -64,6 +66,14 @@ class Sheet:
         else:
             drawn = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
         self._ground[top : top + side, left : left + side] = drawn
+
+    def chart(self, left: int, top: int, width: int, height: int) -> Axes:
+        """Return axes of their own, whose frame lies in that rectangle."""
+        bottom = 1 - (top + height) / self.height
+        place = (left / self.width, bottom, width / self.width, height / self.height)
+        axes = self._figure.add_axes(place)
+        style(axes)
+        return axes
 
     def badge(self, left: float, top: float, text: str) -> None:
         """Write around a point what a picture there can't show."""
