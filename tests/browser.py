@@ -28,7 +28,8 @@ MEASURE = """async () => {
   return {
     natural: pictures.map((picture) => picture.naturalWidth),
     sizes: [...pictures, ...document.querySelectorAll('svg')].map(size),
-    unnamed: pictures.filter((picture) => !picture.alt).length,
+    unnamed: pictures.filter((picture) => !picture.alt).length
+      + document.querySelectorAll('svg:not([aria-label])').length,
     width: document.documentElement.scrollWidth,
     window: window.innerWidth,
   };
@@ -63,3 +64,19 @@ def measure(browser: Browser, path: Path, width: int) -> dict[str, Any]:
     page.close()
     found["fetched"] = [url for url in fetched if not url.startswith(("file:", "data:"))]
     return found
+
+
+def check_whole(browser: Browser, path: Path, width: int) -> int:
+    """Check that a page shows all its pictures, named, within that width, and fetches nothing.
+
+    Returns:
+        How many pictures it shows, beside those drawn in place.
+    """
+    seen = measure(browser, path, width)
+    assert all(natural > 0 for natural in seen["natural"])
+    assert all(size > 20 for size in seen["sizes"])
+    assert seen["unnamed"] == 0
+    assert seen["window"] == width
+    assert seen["width"] <= width
+    assert seen["fetched"] == []
+    return len(seen["natural"])

@@ -112,10 +112,10 @@ def _figure(chart: Chart, picture: str) -> str:
 
 
 def _bar(bar: Bar) -> str:
-    note = f"<small>{escape(bar.note)}</small>" if bar.note else ""
+    note = f"<dd><small>{escape(bar.note)}</small></dd>" if bar.note else ""
     width = 100 * min(max(bar.share or 0.0, 0.0), 1.0)
     return (
-        f"<div><dt>{escape(bar.label)}{note}</dt><dd>{bar.number}</dd>"
+        f"<div><dt>{escape(bar.label)}</dt><dd>{bar.number}</dd>"
         f"<dd class='bar'><i style='width:{width:.4g}%;background:var(--{bar.colour})'></i></dd>"
-        "</div>"
+        f"{note}</div>"
     )

@@ -40,8 +40,8 @@ small { display: block; color: var(--soft); font-size: .78rem; font-weight: norm
 .bars { margin: 4px 0; font-variant-numeric: tabular-nums; }
 .bars div { display: flex; flex-wrap: wrap; justify-content: space-between;
   align-items: baseline; gap: 2px 12px; }
-.bars div + div { margin-top: 10px; }
-.bars small { display: inline; margin-left: 6px; }
+.bars div + div { margin-top: 9px; }
+.bars small { flex: 0 0 100%; }
 .bars dd { margin: 0; font-weight: 650; }
 .bars .bar { flex: 0 0 100%; height: 14px; border-radius: 3px; background: var(--track);
   overflow: hidden; }
@@ -53,14 +53,14 @@ small { display: block; color: var(--soft); font-size: .78rem; font-weight: norm
 
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr));
   gap: 28px 24px; margin-bottom: 20px; }
-.charts img { width: 100%; max-width: 560px; }
+.charts img { width: 100%; max-width: 500px; }
 .scroll { overflow-x: auto; }
 .low { max-height: 420px; overflow-y: auto; }
 .scroll > img { width: 100%; min-width: 720px; }
 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .plain { width: 100%; }
-.plain th, .plain td { padding: 6px 14px 6px 0; text-align: right; vertical-align: bottom;
+.plain th, .plain td { padding: 6px 10px 6px 0; text-align: right; vertical-align: bottom;
   white-space: nowrap; font-size: .88rem; border-bottom: 1px solid var(--line); }
 .plain th { color: var(--soft); font-weight: 600; white-space: normal; }
 .plain tr > :first-child { position: sticky; left: 0; z-index: 1; text-align: left;

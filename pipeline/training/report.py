@@ -1,5 +1,6 @@
 """The report of a training run: one HTML file that needs nothing else."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -84,17 +85,19 @@ def write_report(
         "samples": _samples(view, metrics),
         "recipe": _recipe(recipe_text),
     }
-    sections = [html_head(title, _subtitle(view, summary), SECTIONS)]
+    sections = [html_head(title, _subtitle(view, recipe_text, summary), SECTIONS)]
     sections += [html_section(name, SECTIONS[name], text) for name, text in contents.items()]
     write_whole(Path(path), html_page(title, sections).encode("utf-8", "replace"))
 
 
-def _subtitle(view: RunView, summary: Mapping[str, Any]) -> str:
-    counts = view.data.class_counts
+def _subtitle(view: RunView, recipe_text: str, summary: Mapping[str, Any]) -> str:
+    counts, recipe = view.data.class_counts, tomllib.loads(recipe_text)
+    what = [("network", "name"), ("augment", "method")]
     parts = [
         f"{view.data.name}: {len(view.data):,} training images of {view.data.num_classes} classes "
         f"({counts.max():,} to {counts.min():,} each)",
         f"{view.size} by {view.size} pixels",
+        *(recipe[section][key] for section, key in what if section in recipe),
         f"{summary['num_parameters']:,} parameters",
         counted(summary["epochs"], "epoch"),
         f"seed {view.seed}",

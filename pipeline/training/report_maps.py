@@ -66,7 +66,7 @@ def pointing_chart(pointing: Sequence[Row]) -> Chart | None:
     _generation_axis(axes, numbers.min(), numbers.max())
     axes.set_ylim(0, 1)
     in_percent(axes.yaxis)
-    legend(axes, 3)
+    legend(axes, 2)
     return Chart(
         title="Do the maps sit on the objects?",
         caption="Pointing game: share of training images whose most salient pixel lies on the "

@@ -30,7 +30,7 @@ def result_cards(data: ImageData, summary: Mapping[str, Any]) -> str:
 def _accuracy(summary: Mapping[str, Any]) -> str:
     named = {
         "top-5": "top5",
-        "balanced (mean of classes)": "balanced",
+        "mean over classes": "balanced",
         "calibration error (ECE)": "ece",
     }
     known = {name: summary.get(key) for name, key in named.items()}
