@@ -55,3 +55,18 @@ def test_every_public_name_is_in_the_reference(package: str) -> None:
     section = API.split(f"currentmodule:: {package}\n")[1].split("```")[0]
     listed = re.findall(r"\.\. auto\w+:: (\w+)", section)
     assert sorted(listed) == sorted(importlib.import_module(package).__all__)
+
+
+PAGES_TEXT = "\n".join(path.read_text() for path in (DOCS.parent / "README.md", *DOCS.glob("*.md")))
+BENCHMARKS = DOCS.parent / "benchmarks"
+# A command's words: the script, then what stands before the closing quote or the line's end.
+BENCHMARK = re.compile(r"benchmarks/(\w+\.py)((?: [^`\n]*)?)")
+
+
+def test_every_benchmark_on_a_page_is_there_with_its_options() -> None:
+    found = BENCHMARK.findall(re.sub(r"\s*\n\s*", " ", PAGES_TEXT))
+    assert {name for name, _ in found} <= {path.name for path in BENCHMARKS.glob("*.py")}
+    for name, words in found:
+        text = (BENCHMARKS / name).read_text()
+        for option in re.findall(r"(--[a-z-]+)", words.partition("`")[0]):
+            assert f'"{option}"' in text, f"{name} has no {option}"
