@@ -106,6 +106,20 @@ CACHE_MISTAKES = (
         "cache_store/verify.py::verify_cache",
     ),
     Mistake(
+        "no-cache-to-list",
+        "cache ls {tmp}/none",
+        "no cache at",
+        "make one with 'scae refresh'",
+        "cache_store/store.py::SaliencyStore.open#2",
+    ),
+    Mistake(
+        "no-cache-to-tidy-up",
+        "cache gc {tmp}/none --keep 2",
+        "no cache at",
+        "make one with 'scae refresh'",
+        "cache_store/store.py::SaliencyStore.open#2",
+    ),
+    Mistake(
         "unknown-scheme",
         "cache info ftp://host/maps",
         "cache URL must be a local path, file://, memory://, s3://",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -92,7 +91,7 @@ class Mistake:
     cure: str
     """Part of the message that says what to do."""
     at: str
-    """Sites that it is provoked at, with blanks between them."""
+    """Sites that it is provoked at, with blanks between them; none where click itself refuses."""
     code: int = 1
     """Exit code."""
     prepare: Callable[[Place], object] | None = field(default=None, repr=False)
@@ -174,4 +173,3 @@ def make_shared(root: Path) -> Place:
 
 REFRESH = "refresh --network resnet8 --weights random --size 16"
 """A refresh that still lacks data and cache."""
-os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -33,24 +34,31 @@ _RECORDS: list[set[Line]] = []
 
 
 @cache
-def sites() -> Mapping[str, tuple[str, range]]:
-    """Name every place that makes an error: site -> its file and its lines."""
+def errors_made() -> Mapping[str, tuple[str, ast.Call]]:
+    """Name every place that makes an error: site -> its file and the call that makes it."""
     trees = _trees()
-    errors = _error_classes(trees.values())
-    found: dict[str, tuple[str, range]] = {}
+    found: dict[str, tuple[str, ast.Call]] = {}
+    counts: Counter[str] = Counter()
     for file, tree in trees.items():
         for function, call in _calls_in(tree, ()):
-            if _name_of(call.func) in errors:
+            if _name_of(call.func) in _error_classes():
                 name = f"{file}::{function}"
-                count = sum(site.partition("#")[0] == name for site in found)
-                lines = range(call.lineno, (call.end_lineno or call.lineno) + 1)
-                found[name if count == 0 else f"{name}#{count + 1}"] = (file, lines)
+                counts[name] += 1
+                found[name if counts[name] == 1 else f"{name}#{counts[name]}"] = (file, call)
     return found
 
 
-def classes() -> set[str]:
+def sites() -> Mapping[str, tuple[str, range]]:
+    """Return where places lie that make an error: site -> its file and its lines."""
+    return {
+        site: (file, range(call.lineno, (call.end_lineno or call.lineno) + 1))
+        for site, (file, call) in errors_made().items()
+    }
+
+
+def classes() -> frozenset[str]:
     """Name the product's own classes of errors, without the one that all derive from."""
-    return _error_classes(_trees().values()) - CLICK_ERRORS - {"ScaeError"}
+    return _error_classes() - CLICK_ERRORS - {"ScaeError"}
 
 
 def sites_at(lines: set[Line]) -> set[str]:
@@ -92,6 +100,7 @@ def _watch_errors() -> None:
     click.ClickException.__init__ = of_click  # type: ignore[method-assign]
 
 
+@cache
 def _trees() -> dict[str, ast.Module]:
     return {
         path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
@@ -115,14 +124,16 @@ def _is_error(frame: FrameType) -> bool:
     return isinstance(frame.f_locals.get("self"), ScaeError | click.ClickException)
 
 
-def _error_classes(trees: Any) -> set[str]:  # noqa: ANN401
+@cache
+def _error_classes() -> frozenset[str]:
     errors = {"ScaeError", *CLICK_ERRORS}
-    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    trees = _trees().values()
+    made = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     num_known = 0
     while num_known < len(errors):
         num_known = len(errors)
-        errors |= {node.name for node in classes if errors & set(map(_name_of, node.bases))}
-    return errors
+        errors |= {node.name for node in made if errors & set(map(_name_of, node.bases))}
+    return frozenset(errors)
 
 
 def _calls_in(node: ast.AST, path: tuple[str, ...]) -> Iterator[tuple[str, ast.Call]]:

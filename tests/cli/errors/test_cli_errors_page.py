@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.errors.sites import ROOT, classes, sites
+from tests.cli.errors.sites import ROOT, classes, errors_made
 from tests.cli.errors.table import MISTAKES
 
 if TYPE_CHECKING:
@@ -33,14 +33,8 @@ def _pattern(quoted: str) -> re.Pattern[str]:
 
 def _templates() -> list[str]:
     """Return the texts of all errors in the sources, with '…' for what is filled in."""
-    texts = []
-    for file, lines in sites().values():
-        tree = ast.parse((ROOT / file).read_text())
-        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-        texts += [
-            _template(call.args[0]) for call in calls if call.args and call.lineno == lines.start
-        ]
-    return texts
+    calls = (call for _, call in errors_made().values())
+    return [_template(call.args[0]) for call in calls if call.args]
 
 
 def _template(node: ast.expr) -> str:
