@@ -20,6 +20,7 @@ from cli.word_types import NETWORK
 
 if TYPE_CHECKING:
     from loaders.image_data import ImageData
+    from pipeline.refresh.executors import Executor
     from pipeline.refresh.part import Part
     from pipeline.refresh.parts import PartReport
     from pipeline.refresh.plan import RefreshOptions, RefreshPlan
@@ -133,6 +134,7 @@ def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over
     from pipeline.refresh.stopping import handle_stop_signals
 
     with handle_stop_signals(_end_planning):
+        executor = make_executor(options)  # first: it tells at once of options that don't fit
         from pipeline.refresh.plan import plan_refresh
 
         data = data_source(options)
@@ -147,7 +149,7 @@ def refresh_command(**options: Any) -> None:  # noqa: ANN401  # click hands over
             return
     say(plan.summary())
     with _event_log(options["log_json"], plan) as log:
-        _run(plan, opened, built, options, log)
+        _run(plan, opened, built, executor, options, log)
 
 
 def _end_planning(signum: int, _frame: FrameType | None) -> None:
@@ -171,6 +173,7 @@ def _run(
     plan: "RefreshPlan",
     opened: "ImageData",
     built: "BuiltNetwork",
+    executor: "Executor | None",
     options: dict[str, Any],
     log: EventLog,
 ) -> None:
@@ -180,7 +183,6 @@ def _run(
     from pipeline.refresh.summary import refresh_summary
 
     part: Part | None = options["part"]
-    executor = make_executor(options)
     if options["finalize"]:
         report = finalize(plan, built=built, num_parts=options["parts"])
     else:
