@@ -72,7 +72,7 @@ def train_command(
     Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and can be resumed.
 
     With --ranks several processes train one network; train.batch_size counts the images of all of
-    them. `torchrun --no-python scae train ...` does the same, but ends with 1 when stopped.
+    them. `torchrun --no-python -- scae train ...` does the same, but ends with 1 when stopped.
 
     \b
     Examples:
