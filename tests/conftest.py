@@ -19,9 +19,12 @@ from loaders import index_folder, listing
 from loaders.image_data import ArrayData
 from tests.cli.errors.elsewhere import SITES_OF
 from tests.cli.errors.sites import recorded, sites_at
+from tests.doc_blocks import ReaderFolder
 from tests.loaders.index_trees import SETTLED_SECONDS
+from tests.reader_files import write_files
 from tests.s3_server import SECRETS, Proxy, run_proxy, run_s3_server
 from tests.slurm import FakeSlurm
+from tests.warm_scae import commands_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -264,3 +267,22 @@ def jpeg_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def warm_commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for PATH whose `scae` and `python` need not import anything anew."""
+    with commands_in(tmp_path_factory.mktemp("commands")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def reader(tmp_path: Path, warm_commands: Path) -> ReaderFolder:
+    """A folder like a fresh clone, of a reader with images, a network and its weights."""
+    folder, home = tmp_path / "clone", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    write_files(folder, home)
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(warm_commands)
+    return ReaderFolder(folder, home, (warm_commands,))

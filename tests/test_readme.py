@@ -5,57 +5,94 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import click
 import pytest
 
-from cli.main import main
+from tests.doc_blocks import NotRun, PagePlan, ReaderFolder, Swap, run_page
+
+if TYPE_CHECKING:
+    from tests.slurm import FakeSlurm
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-SHELL_LINES = [
-    line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line
-]
+README = ROOT / "README.md"
+MADE = "scae train --recipe recipes/shapes.toml --run runs/shapes --resume"
+"""What `make train` runs."""
+CLUSTER = """\
+dask scheduler --host 127.0.0.1 --port 0 --no-dashboard \
+    --scheduler-file scheduler.json &
+dask worker --scheduler-file scheduler.json --nthreads 1 --no-nanny \
+    --no-dashboard &
+"""
+"""Starts what is said to be there."""
+REFRESH = "scae refresh --data ~/photos --cache c2.zarr"
+CHECKED = "minutes, on a machine to itself; docs/benchmarks.md has its figures"
+DEBUG = Swap(
+    "recipes/shapes.toml --run runs/shapes --resume",
+    "recipes/shapes.toml --run runs/shapes --resume --debug",
+    "minutes on a CPU: the debug form has 4 classes",
+)
+PLAN = PagePlan(
+    swaps=(
+        Swap("make train", MADE, "make would set up an environment"),
+        DEBUG,
+        Swap("make test", "make -n test", "this is a part of it"),
+        Swap("--data shapes", "--data shapes --classes 4 --imbalance 50", "as the debug form"),
+        Swap("--run runs/control", "--run runs/control --debug --epochs 1", "minutes on a CPU"),
+        Swap(
+            "recipes/shapes.toml recipes/control_shapes_lambda_0.toml --seeds 0 1",
+            "recipes/control_shapes_lambda_0.toml --seeds 0 --debug --set train.epochs=1",
+            "minutes on a CPU",
+        ),
+        Swap(
+            "torchvision:resnet50 --weights resnet50.pth",
+            "my_network.py:build --weights weights.pt",
+            "no weights of a ResNet-50 here",
+        ),
+        Swap(
+            "torchvision:resnet50 --run",
+            "resnet8 --set data.size=72 --epochs 1 --run",
+            "hours on a CPU",
+        ),
+        Swap("resnet32 --epochs 200", "resnet8 --epochs 1", "hours on a CPU"),
+        Swap("PARTS=20", "PARTS=2", "each is a process of its own"),
+        Swap("--nodes=2", "--nodes=1", "one machine here"),
+        Swap("cifar10_lt.toml --data ~/cifar10", "cifar10_lt.toml --debug --epochs 1", "hours"),
+        Swap(
+            "scae refresh --data ~/photos --cache c2.zarr",
+            f"{CLUSTER}scae refresh --data ~/photos --cache c2.zarr",
+            "no node1",
+        ),
+        Swap(
+            "--scheduler tcp://node1:8786",
+            "--scheduler-file scheduler.json",
+            "its port is one that is free",
+        ),
+    ),
+    not_run=(NotRun("scae bench", CHECKED), NotRun("python -P benchmarks", CHECKED)),
+)
 
 
-def test_python_example_runs_as_printed(tmp_path: Path) -> None:
-    (example,) = [text for language, text in BLOCKS if language == "python"]
+def test_every_block_runs(
+    reader: ReaderFolder, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FAKE_SLURM", "STAGGER_SECONDS"):
+        monkeypatch.setenv(name, slurm.environment[name])
+    commands = (*reader.path, slurm.folder / "bin")
+    run_page(README, PLAN, ReaderFolder(reader.folder, reader.home, commands))
+    codes = {job: slurm.wait_for(job) for job in (1, 2, 3)}
+    assert codes == {1: [0, 0], 2: [0], 3: [0]}, [slurm.log(job) for job in codes]
+
+
+def test_make_train_runs_what_is_run_in_its_place() -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-c", example],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+        ["make", "-n", "train"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split("generation ")[1] for line in lines] == ["0", "1", "1", "2", "2", "3"]
-    assert (tmp_path / "maps.zarr" / "zarr.json").is_file()
+    words = shlex.split(done.stdout.replace("\\\n", ""))
+    assert words[-len(MADE.split()) :] == f".venv/bin/{MADE}".split()
 
 
-@pytest.mark.parametrize("line", [line for line in SHELL_LINES if line.startswith("scae")])
-def test_every_command_line_is_accepted(line: str) -> None:
-    words = shlex.split(line, comments=True)[1:]
-    command: click.Command = main
-    context = click.Context(main)
-    while isinstance(command, click.Group):
-        name = words.pop(0)
-        found = command.get_command(context, name)
-        assert found is not None, f"no command {name}"
-        command = found
-    # Parsing checks every option and value, and runs nothing.
-    command.make_context(command.name, words)
-
-
-@pytest.mark.parametrize("line", [line for line in SHELL_LINES if line.startswith("make")])
-def test_every_make_target_is_there(line: str) -> None:
-    target = shlex.split(line, comments=True)[1]
-    assert f"\n{target}:" in (ROOT / "Makefile").read_text()
-
-
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README.read_text()))
 def test_every_link_leads_somewhere(target: str) -> None:
     assert (ROOT / target).is_file()
