@@ -136,7 +136,7 @@ def check_words(words: list[str]) -> None:
 def check_options(words: list[str]) -> None:
     """Check that a command knows the options among these words; others may be left out."""
     command, rest = find_command([word for word in words if word != "..."])
-    context = click.Context(command, resilient_parsing=True)
+    context = click.Context(command)
     command.make_parser(context).parse_args(rest)
 
 
