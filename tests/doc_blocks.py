@@ -1,12 +1,12 @@
 """Runs the fenced blocks of a page in their order, as a reader would, in one folder.
 
 `sh` and `bash` blocks are run by bash, which ends a block at the first command that fails; so is a
-command that ends a table's row; `python` blocks as files. A `text` block shows what the block
-before it prints: consecutive lines of its output, with any number in place of each number, and with
-any lines in place of `...`.
+command that ends a table's row, if the plan says so; `python` blocks as files. A `text` block shows
+what the block before it prints: consecutive lines of its output, with any number in place of each
+number, and with any lines in place of `...`.
 
-The folder is the reader's: recipes, examples and scripts of the project, and a home with what
-`ReaderFiles` describes. What can't be run as printed is declared in a `PagePlan`, with reasons.
+The folder is the reader's: recipes, examples and scripts of the project, and what `reader_files`
+describes. What can't be run as printed is declared in a `PagePlan`, with reasons.
 """
 
 from __future__ import annotations
@@ -72,14 +72,17 @@ class PagePlan:
 
     swaps: tuple[Swap, ...] = ()
     not_run: tuple[NotRun, ...] = ()
+    rows: bool = False
+    """Whether a command that ends a table's row is run too."""
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def blocks_of(page: Path) -> list[Block]:
-    """Return a page's fenced blocks and tables' commands, in their order."""
+def blocks_of(page: Path, *, rows: bool = False) -> list[Block]:
+    """Return a page's fenced blocks, and tables' commands if asked for, in their order."""
     text = page.read_text()
     found = [(match.start(2), match[1].strip(), match[2]) for match in FENCE.finditer(text)]
-    found += [(match.start(1), "sh", f"{match[1]}\n") for match in ROW.finditer(text)]
+    if rows:
+        found += [(match.start(1), "sh", f"{match[1]}\n") for match in ROW.finditer(text)]
     return [
         Block(page.name, text[:start].count("\n") + 1, language, block)
         for start, language, block in sorted(found)
@@ -136,8 +139,11 @@ def check_words(words: list[str]) -> None:
 def check_options(words: list[str]) -> None:
     """Check that a command knows the options among these words; others may be left out."""
     command, rest = find_command([word for word in words if word != "..."])
-    context = click.Context(command)
-    command.make_parser(context).parse_args(rest)
+    try:
+        command.make_parser(click.Context(command)).parse_args(rest)
+    except click.BadOptionUsage as error:
+        if "requires an argument" not in error.format_message():  # named without its value
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +223,7 @@ def run_page(page: Path, plan: PagePlan, reader: ReaderFolder) -> None:
         AssertionError: If a block does not do what the page says, if nothing is known about it, or
             if something is declared that the page does not have.
     """
-    blocks = blocks_of(page)
+    blocks = blocks_of(page, rows=plan.rows)
     swapped, left_out = set[Swap](), set[NotRun]()
     printed: str | None = None
     for block in blocks:

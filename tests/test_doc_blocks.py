@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> ReaderFolder:
 def _run(folder: ReaderFolder, text: str, plan: PagePlan | None = None) -> None:
     page = folder.home / "page.md"
     page.write_text(text)
-    run_page(page, plan or PagePlan(), folder)
+    run_page(page, plan or PagePlan(rows=True), folder)
 
 
 def test_what_one_block_exports_and_writes_is_there_in_the_next(folder: ReaderFolder) -> None:

@@ -37,7 +37,9 @@ PLANS: dict[str, PagePlan] = {
     "clusters.md": PagePlan(
         swaps=(Swap("--data shapes", "--data shapes --classes 4", "less to wait for"),),
         not_run=(
-            NotRun("scae doctor", "needs SLURM, a bucket and node1; tests/cli runs it"),
+            NotRun("scae doctor", "needs a cache of the reader's; tests/cli runs it"),
+            NotRun("srun --nodes=2 scae doctor", "needs SLURM, a bucket and node1"),
+            NotRun("NODES=", "needs two nodes; tests/scripts runs it with a stand-in for ssh"),
             NotRun("dask scheduler --scheduler-file /shared", "needs several nodes"),
             NotRun("PARTS=20", "needs SLURM; tests/refresh runs the scripts with a stand-in"),
             NotRun("scae train --recipe", "needs two nodes; tests/training runs it on one"),

@@ -70,6 +70,7 @@ PLAN = PagePlan(
             "its port is one that is free",
         ),
     ),
+    rows=True,
     not_run=(NotRun("scae bench", CHECKED), NotRun("python -P benchmarks", CHECKED)),
 )
 
