@@ -48,9 +48,14 @@ def errors_in_one_line(context: click.Context) -> Iterator[None]:
             raise
         _end(context, error, *_surroundings(error))
     except Exception as error:  # noqa: BLE001  # nobody should have to read a traceback
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, and torch may not be there
+        if _is_memory(error):
             _end(context, error, *_surroundings(MemoryError(error)))
         _end(context, error, _bug(error), EXIT_BUG)
+
+
+def _is_memory(error: Exception) -> bool:
+    """Tell torch's errors about memory; torch may not be there to ask for their classes."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _code(error: ScaeError) -> int:

@@ -57,6 +57,8 @@ def long_tail_rows(
     labels_N = np.asarray(labels, np.int64)
     counts = np.bincount(labels_N, minlength=num_classes or 0)
     shares = long_tail_counts(len(counts), int(counts.max(initial=0)), imbalance)
+    if not 0 <= seed < 2**32:
+        raise OptionError(f"subset_seed must be in [0, 2**32), got {seed}")
     # The legacy generator is what the published subsets were drawn with.
     generator = np.random.RandomState(seed)
     chosen = []

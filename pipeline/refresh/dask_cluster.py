@@ -120,6 +120,8 @@ def _reach(options: ClusterOptions, stop: StopRequested) -> Client:
                 )
         except (OSError, ValueError, TypeError) as error:
             reason = error  # a TypeError is how Dask says that a tls:// address needs TLS files
+        except AssertionError:
+            reason = "the file is not one that a scheduler writes"
         if time.monotonic() >= until or isinstance(reason, ValueError | TypeError):
             raise RefreshError(
                 f"can't reach the Dask scheduler at {place}: {reason}; check the address, and that "

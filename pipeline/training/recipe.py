@@ -160,6 +160,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require("seed", self.seed >= 0, "0 or more", self.seed)
+        require("seed", self.seed < 2**63, "below 2**63", self.seed)
         check_combinations(self)
 
     @property

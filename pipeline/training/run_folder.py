@@ -104,12 +104,21 @@ class RunFolder:
 
         Args:
             epoch: 0-based epoch that it came after.
+
+        Raises:
+            RecipeError: If it can't be read.
         """
         if not self.metrics_path.is_file():
             return 0.0
-        with self.metrics_path.open(newline="") as file:
-            rows = {row["epoch"]: row for row in csv.DictReader(file)}
-        return float(rows.get(str(epoch), {}).get("seconds_refresh") or 0.0)
+        try:
+            with self.metrics_path.open(newline="") as file:
+                rows = {row["epoch"]: row for row in csv.DictReader(file)}
+            return float(rows.get(str(epoch), {}).get("seconds_refresh") or 0.0)
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise RecipeError(
+                f"can't read {self.metrics_path}: {error}; remove it, it is written anew from the "
+                "checkpoint"
+            ) from error
 
     def write_weights(self, network: nn.Module) -> None:
         """Write the final weights, where they differ from the last checkpoint's."""

@@ -81,7 +81,7 @@ def record_of(folder: RunFolder, *, recipe: str | None = None) -> RunRecord:
     try:
         summary = json.loads(folder.summary_path.read_text())
         return _record(loaded, summary, _top1_by_epoch(folder.metrics_path), recipe)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(
             f"can't read the figures of run {folder.path}: {error!r}; go on with it by "
             "`scae train --resume`"

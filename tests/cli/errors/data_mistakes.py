@@ -70,6 +70,13 @@ DATA_MISTAKES = (
         "loaders/shapes.py::open_shapes#2",
     ),
     Mistake(
+        "subset-seed",
+        f"{NEW} --data shapes --subset-seed 4294967296",
+        "subset_seed must be in [0, 2**32), got 4294967296",
+        "in [0, 2**32)",
+        "loaders/long_tail.py::long_tail_rows",
+    ),
+    Mistake(
         "classes-of-shapes",
         f"{NEW} --data shapes --classes 1000",
         "num_classes of shapes must be 2 to",

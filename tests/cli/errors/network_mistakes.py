@@ -328,6 +328,25 @@ NETWORK_MISTAKES = (
         ),
     ),
     Mistake(
+        "scheduler-file-is-junk",
+        f"{RANDOM} --network resnet8 --scheduler-file {{tmp}}/scheduler.json",
+        "scheduler.json: the file is not one that a scheduler writes",
+        "check the address, and that it runs, with 'scae doctor'",
+        "pipeline/refresh/dask_cluster.py::_reach#2",
+        prepare=each(
+            lambda place: place.write("scheduler.json", "{}"),
+            lambda place: place.patch.setattr(dask_cluster, "CONNECT_SECONDS", 0.0),
+        ),
+    ),
+    Mistake(
+        "image-larger-than-memory",
+        "refresh --data {data} --cache {tmp}/new.zarr --network resnet8 --weights random "
+        "--size 100000000",
+        "out of memory",
+        "use smaller batches or fewer workers",
+        "",
+    ),
+    Mistake(
         "scheduler-beside-workers",
         f"{RANDOM} --network resnet8 --workers 2 --scheduler tcp://x:1",
         "only one of --workers and --scheduler can be given",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from typing import TYPE_CHECKING
 
+from cache_store.store import SaliencyStore
 from tests.cli.errors.provoke import TABLE, Mistake, each
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.errors.provoke import Place
 
 EVALUATE = "evaluate --network resnet8 --weights random --data shapes"
@@ -16,6 +21,19 @@ PREVIEW = "preview --data {data} --cache {cache}"
 BATCH = "preview --loader {run}/recipe.toml --cache {cache}"
 LOOP = "watch {tmp} --network resnet8 --data {data} --cache {tmp}/new.zarr"
 FIGURES = "paper/figures.toml"
+
+
+def _opening_raises(error: Exception) -> Callable[[Place], None]:
+    """Let whatever opens a cache fail in a way that no message was written for."""
+
+    def opened(*_: object, **__: object) -> None:
+        raise error
+
+    def prepare(place: Place) -> None:
+        place.patch.setattr(SaliencyStore, "open", opened)
+        place.patch.setattr(tempfile, "tempdir", str(place.tmp))
+
+    return prepare
 
 
 RUN_MISTAKES = (
@@ -66,6 +84,31 @@ RUN_MISTAKES = (
         "only one of",
         "cli/cluster_options.py::require_scheduler",
         code=2,
+    ),
+    Mistake(
+        "disk-full",
+        "cache info {cache}",
+        "No space left on device: maps.zarr",
+        "make room there, and run the same command again",
+        "",
+        prepare=_opening_raises(OSError(errno.ENOSPC, "No space left on device", "maps.zarr")),
+    ),
+    Mistake(
+        "part-of-installation-missing",
+        "cache info {cache}",
+        "a part of the installation can't be imported (no zstd)",
+        "see scae doctor, and install scae anew",
+        "",
+        prepare=_opening_raises(ImportError("no zstd")),
+    ),
+    Mistake(
+        "bug",
+        "cache info {cache}",
+        "unexpected ZeroDivisionError: by nought; this is a bug in scae",
+        "or see the traceback by --verbose",
+        "",
+        code=70,
+        prepare=_opening_raises(ZeroDivisionError("by nought")),
     ),
     Mistake(
         "quiet-and-verbose",
@@ -220,6 +263,14 @@ RUN_MISTAKES = (
         "go on with it by `scae train --resume`",
         "pipeline/training/run_record.py::record_of#2",
         prepare=lambda place: (place.own_run() / "summary.json").write_text("{}"),
+    ),
+    Mistake(
+        "figures-of-a-run-no-table",
+        "report {tmp}/run --out {tmp}/report --recipes {recipes}",
+        "can't read the figures of run",
+        "go on with it by `scae train --resume`",
+        "pipeline/training/run_record.py::record_of#2",
+        prepare=lambda place: (place.own_run() / "summary.json").write_text("[1]"),
     ),
     Mistake(
         "report-table",

@@ -155,6 +155,7 @@ TRAINING_MISTAKES = (
     _require("ema-of-one", "train.ema=1.0", "ema must be 0 or more and below 1, got 1.0"),
     _require("milestones-of-cosine", "train.milestones=[3]", "milestones must be left out with"),
     _require("negative-seed", "seed=-1", "seed must be 0 or more, got -1"),
+    _require("huge-seed", f"seed={2**63}", "seed must be below 2**63, got 9223372036854775808"),
     _require("negative-interval", "refresh.interval=-1", "interval must be 0 or more, got -1"),
     _require("smoothing-of-two", "loss.smoothing=2.0", "smoothing must be in [0, 1), got 2"),
     _require("much-held-out", "second_stage.holdout=0.9", "holdout must be in [0, 0.5], got 0.9"),
@@ -418,6 +419,14 @@ TRAINING_MISTAKES = (
         prepare=lambda place: [
             path.write_bytes(b"junk") for path in (place.own_run() / "checkpoints").iterdir()
         ],
+    ),
+    Mistake(
+        "metrics-damaged",
+        OWN,
+        "metrics.csv: 'utf-8' codec can't decode",
+        "remove it, it is written anew from the checkpoint",
+        "pipeline/training/run_folder.py::RunFolder.seconds_refresh",
+        prepare=lambda place: (place.own_run() / "metrics.csv").write_bytes(b"\xff\x00"),
     ),
     Mistake(
         "checkpoint-of-another-version",
