@@ -92,9 +92,9 @@ test: $(STAMP) ## Run the tests, JOBS at a time (under 12 minutes on 2 cores)
 #: make test ARGS=tests/loaders
 	$(PY) -m pytest -m "not torture and not gpu" -n $(JOBS) --dist loadfile $(ARGS)
 
-test-gpu: $(STAMP) ## Run the tests that need a CUDA device
+test-gpu: $(STAMP) ## Run the tests that need a CUDA device, and print its figures
 #: make test-gpu
-	$(PY) -m pytest -m gpu $(ARGS)
+	$(PY) -m pytest -m gpu -s $(ARGS)
 
 torture: $(STAMP) ## Run the long reliability runs; stopped ones go on (under 60 minutes)
 #: make torture ARGS=tests/cache_store
