@@ -1,8 +1,8 @@
 """How long `scae --help` takes, beside the least that any Python command takes.
 
 Run: .venv/bin/python -P benchmarks/help_time.py [--rounds 15]
-Fresh processes in turn: Python alone, Python with click, `scae --help`, `scae --version`, the help
-of two commands, and a completion of the shell. Ends with 1 if the help has imported torch.
+Fresh processes in turn: Python alone, with click, with torch, `scae --help`, `scae --version`, the
+help of some commands, and a completion of the shell. Ends with 1 if the help has imported torch.
 """
 
 import argparse
@@ -20,10 +20,19 @@ SCAE = str(Path(sys.executable).parent / "scae")
 COMMANDS = {
     "python, nothing imported": [*PYTHON, "-c", "pass"],
     "python, click imported": [*PYTHON, "-c", "import click"],
+    "python, torch imported": [*PYTHON, "-c", "import torch"],
     "scae --help": [SCAE, "--help"],
+    "scae --version": [SCAE, "--version"],
     "scae train --help": [SCAE, "train", "--help"],
     "scae refresh --help": [SCAE, "refresh", "--help"],
     "scae cache --help": [SCAE, "cache", "--help"],
+    "a key press that completes a word": [
+        "env",
+        "_SCAE_COMPLETE=bash_complete",
+        "COMP_WORDS=scae refresh --ne",
+        "COMP_CWORD=2",
+        SCAE,
+    ],
 }
 HEAVY = ("torch", "zarr", "dask", "numpy")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands import UserErrorCommand
-from cli.verbosity import say
+from cli.verbosity import dots
 
 if TYPE_CHECKING:
     from pipeline.bench.loader_speed import LoaderFigures
@@ -79,10 +79,10 @@ def bench_loader_command(*, data: Path | None, as_json: bool, **options: Any) ->
     )
 
     chosen = LoaderOptions(**options)
-    found = [measure_memory(chosen, _dot)]
-    if data is not None:
-        found.append(measure_jpeg(data, chosen, _dot))
-    say("")
+    with dots() as dot:
+        # First what may find something wrong with the files.
+        jpeg = [] if data is None else [measure_jpeg(data, chosen, dot)]
+        found = [measure_memory(chosen, dot), *jpeg]
     if as_json:
         figures = [one.fields() for one in found]
         click.echo(json.dumps({"environment": environment(chosen), "parts": figures}))
@@ -90,10 +90,6 @@ def bench_loader_command(*, data: Path | None, as_json: bool, **options: Any) ->
     click.echo(", ".join(f"{name} {value}" for name, value in environment(chosen).items()))
     for one in found:
         click.echo("\n" + _text(one))
-
-
-def _dot(_name: str) -> None:
-    say(".", end="")
 
 
 def _text(figures: "LoaderFigures") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands import UserErrorCommand
-from cli.verbosity import say
+from cli.verbosity import dots
 from cli.word_types import NETWORK
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def bench_refresh_command(*, networks: tuple[str, ...], as_json: bool, **options
         threads=options["threads"],
         clock=options["clock"],
     )
-    found = [measure_network(name, options["size"], speed, _dot) for name in networks or NETWORKS]
-    say("")
+    with dots() as dot:
+        names = networks or NETWORKS
+        found = [measure_network(name, options["size"], speed, dot) for name in names]
     if as_json:
         figures = [one.fields() for one in found]
         click.echo(json.dumps({"environment": environment(speed), "networks": figures}))
@@ -99,10 +100,6 @@ def bench_refresh_command(*, networks: tuple[str, ...], as_json: bool, **options
     click.echo(", ".join(f"{name} {value}" for name, value in environment(speed).items()))
     for one in found:
         click.echo("\n" + _text(one))
-
-
-def _dot(_name: str) -> None:
-    say(".", end="")
 
 
 def _text(figures: "NetworkFigures") -> str:

@@ -2,6 +2,7 @@
 
 import click
 
+from cache_store.wording import counted
 from cli.commands import UserErrorCommand
 
 
@@ -26,4 +27,7 @@ def export_command(*, cache: str, out: str, generation: int | None, force: bool)
     store = SaliencyStore.open(cache)
     chosen = store.latest() if generation is None else store.generation(generation)
     num_bytes = export_generation(chosen, out, force=force)
-    click.echo(f"wrote generation {chosen.number}, {len(chosen)} maps, {num_bytes:,} bytes: {out}")
+    click.echo(
+        f"wrote generation {chosen.number}, {counted(len(chosen), 'map')}, "
+        f"{num_bytes:,} bytes: {out}"
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cache_store.wording import counted
 from cli.commands import UserErrorCommand
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def _print(report: "GcReport") -> None:
     removed = _removed(dry_run=report.dry_run)
     for number in report.generations:
         click.echo(f"{removed} generation {number}")
-    click.echo(f"{removed} {len(report.removed)} objects, {report.freed_bytes:,} bytes")
+    click.echo(
+        f"{removed} {counted(len(report.removed), 'object')}, {counted(report.freed_bytes, 'byte')}"
+    )
 
 
 def _print_files(report: "ResidentGcReport") -> None:
@@ -78,7 +81,8 @@ def _print_files(report: "ResidentGcReport") -> None:
     for path in report.removed:
         click.echo(f"{_removed(dry_run=report.dry_run)} {path}")
     removed = _removed(dry_run=report.dry_run)
-    click.echo(f"{removed} {len(report.removed)} resident files, {report.freed_bytes:,} bytes")
+    files, room = counted(len(report.removed), "resident file"), counted(report.freed_bytes, "byte")
+    click.echo(f"{removed} {files}, {room}")
 
 
 def _removed(*, dry_run: bool) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from cache_store.wording import counted
 from cli.commands import UserErrorCommand
 
 
@@ -27,7 +28,7 @@ def info_command(*, cache: str, as_json: bool) -> None:
 def _lines(info: dict[str, Any]) -> list[str]:
     lines = [
         f"cache        {info['url']}",
-        f"data         {info['data']}, {info['num_samples']} samples, "
+        f"data         {info['data']}, {counted(info['num_samples'], 'sample')}, "
         f"fingerprint {info['fingerprint'][:12]}",
     ]
     if not info["generations"]:

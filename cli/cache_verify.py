@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cache_store.wording import counted
 from cli.commands import UserErrorCommand
 from cli.error_boundary import EXIT_FAILED
 
@@ -57,7 +58,9 @@ def _print(report: "CacheReport", cache: str) -> None:
     counts = {"damaged": report.damaged, "foreign": report.foreign}
     counts |= {"unverifiable": report.unverifiable, "leftovers": report.leftovers}
     found = ", ".join(f"{len(keys)} {name}" for name, keys in counts.items() if keys)
-    click.echo(f"{report.checked} objects checked: {found or 'all are as they were written'}")
+    click.echo(
+        f"{counted(report.checked, 'object')} checked: {found or 'all are as they were written'}"
+    )
     if report.damaged:
         click.echo(f"'scae cache repair {cache}' computes again what is damaged")
     if report.leftovers:

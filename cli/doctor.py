@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from cache_store.wording import counted
 from cli.cluster_options import require_scheduler, scheduler_options
 from cli.commands import UserErrorCommand
 from cli.doctor_check import PROBLEM, WARNING, Check
@@ -53,5 +54,5 @@ def _lines(checks: list[Check]) -> list[str]:
         for check in checks
     ]
     counts = {name: sum(check.status == name for check in checks) for name in (WARNING, PROBLEM)}
-    told = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items()]
-    return [*lines, ", ".join([f"{len(checks)} checks", *told])]
+    told = [counted(count, name) for name, count in counts.items()]
+    return [*lines, ", ".join([counted(len(checks), "check"), *told])]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cache_store.wording import counted
 from cli.commands import UserErrorCommand, key_values
 from cli.verbosity import say
 from cli.word_types import DATA, NETWORK
@@ -143,7 +144,7 @@ def _lines(tested: "TestedNetwork", measured: dict[str, Any], *, per_class: bool
     lines = [
         f"network    {shown['network']}, weights {shown['weights']} "
         f"{shown['weights_digest'][:12]}, {shown['precision']} on {shown['device']}",
-        f"data       {shown['data']} ({shown['split']}), {shown['images']} images of "
+        f"data       {shown['data']} ({shown['split']}), {counted(shown['images'], 'image')} of "
         f"{shown['classes']} classes, {shown['preparation']}",
         f"accuracy   {'  '.join(shares)}",
         f"loss       {measured['loss']:.4f}",

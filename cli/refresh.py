@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from cache_store.wording import counted
 from cli.cluster_options import cluster_options, make_executor
 from cli.commands import UserErrorCommand, data_options, data_source, key_values
 from cli.error_boundary import EXIT_RESUMABLE
@@ -243,9 +244,10 @@ def _part_text(report: "PartReport", part: "Part") -> str:
     if report.published:
         return f"generation {report.generation} is published already; nothing was computed"
     computed = report.num_rows - report.num_rows_found
+    blocks, images = counted(report.num_blocks, "block"), counted(computed, "image")
     return (
-        f"part {part} of generation {report.generation} is done: {report.num_blocks} blocks, "
-        f"{computed} images computed in {report.seconds:.1f} s, {report.num_rows_found} found"
+        f"part {part} of generation {report.generation} is done: {blocks}, {images} computed in "
+        f"{report.seconds:.1f} s, {report.num_rows_found} found"
     )
 
 

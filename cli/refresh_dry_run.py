@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cache_store.wording import counted
 from cli.refresh_progress import duration
 from cli.verbosity import say
 
@@ -49,7 +50,7 @@ def dry_run(
     )
     lines = [
         plan.summary(),
-        f"to do     {len(blocks)} of {len(plan.blocks)} blocks, {rows} images",
+        f"to do     {len(blocks)} of {len(plan.blocks)} blocks, {counted(rows, 'image')}",
         f"speed     {estimate.images_per_second:,.0f} images/s in this process, by one timed batch",
         f"time      about {duration(estimate.seconds)} {place}, "
         f"{duration(estimate.block_seconds)} a block",

@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from cache_store.wording import counted
 from cli.screen import LINE_SECONDS
 from cli.verbosity import is_quiet
 from pipeline.refresh.event_line import event_line
@@ -102,7 +103,7 @@ def describe(state: "RefreshProgress") -> str:
         text += f", {state.images_per_second:,.0f} images/s"
     if state.seconds_left:
         text += f", {duration(state.seconds_left)} left"
-    return f"{text}, {state.workers} worker{'' if state.workers == 1 else 's'}"
+    return f"{text}, {counted(state.workers, 'worker')}"
 
 
 def duration(seconds: float) -> str:

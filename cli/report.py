@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cache_store.wording import counted
 from cli.several_words import SeveralWordsCommand
 from cli.verbosity import say
 
@@ -66,6 +67,7 @@ def report_command(
     for item in comparison.missing:
         click.echo(f"missing: {item.what}\n  {item.command}")
     if comparison.untouched:
-        click.echo(f"{len(comparison.untouched)} tables have no run yet: see the report's end")
+        have = counted(len(comparison.untouched), "table has", "tables have")
+        click.echo(f"{have} no run yet: see the report's end")
     for path in written:
         click.echo(f"wrote {path}")

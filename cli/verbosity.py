@@ -45,6 +45,15 @@ def say(text: str, end: str = "\n") -> None:
         click.echo(f"{text}{end}", nl=False, err=True)
 
 
+@contextmanager
+def dots() -> Iterator[Callable[[str], None]]:
+    """Give a function that shows a dot a call; their line ends with the block, also by an error."""
+    try:
+        yield lambda _what: say(".", end="")
+    finally:
+        say("")
+
+
 def verbosity_options() -> list[click.Parameter]:
     """Return --quiet and --verbose; they go into the context, not to the command."""
     return [

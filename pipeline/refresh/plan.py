@@ -9,6 +9,7 @@ import torch
 
 from cache_store.arrays import DEFAULT_BLOCK_ROWS, DEFAULT_CHUNK_ROWS
 from cache_store.provenance import Provenance
+from cache_store.wording import counted
 from cache_store.writer import GenerationPlan
 from loaders.image_data import ImageData
 from pipeline.errors import RefreshError
@@ -106,7 +107,7 @@ class RefreshPlan:
         height, width = plan.map_shape
         return "\n".join(
             [
-                f"data      {provenance.data}, {plan.num_samples} images, "
+                f"data      {provenance.data}, {counted(plan.num_samples, 'image')}, "
                 f"fingerprint {provenance.fingerprint[:12]}",
                 f"network   {provenance.network}, weights {provenance.weights} "
                 f"{provenance.weights_digest[:12]}, layer {provenance.target_layer}",
@@ -115,7 +116,7 @@ class RefreshPlan:
                 f"images    squashed to {provenance.size}x{provenance.size}, "
                 f"batches of {provenance.batch_size}",
                 f"maps      {height}x{width} uint8, {self.num_bytes:,} bytes in "
-                f"{len(self.blocks)} blocks of {plan.block_rows} rows",
+                f"{counted(len(self.blocks), 'block')} of {counted(plan.block_rows, 'row')}",
                 f"cache     {self.cache}",
             ]
         )

@@ -8,6 +8,7 @@ import numpy as np
 from cache_store.errors import StoreError
 from cache_store.generation import Generation
 from cache_store.store import SaliencyStore
+from cache_store.wording import counted
 from loaders.image_data import ImageData
 from pipeline.errors import RefreshError
 from pipeline.refresh.compare import MapComparison, compare_generations
@@ -163,9 +164,8 @@ def _figure_fields(figures: MapFigures) -> dict[str, Any]:
 
 def _lines(report: RefreshReport, skipped: list[str], figures: MapFigures) -> list[str]:
     generation = report.generation
-    head = (
-        f"generation {generation.number} of {len(generation)} maps, digest {generation.digest[:12]}"
-    )
+    maps, digest = counted(len(generation), "map"), generation.digest[:12]
+    head = f"generation {generation.number} of {maps}, digest {digest}"
     if report.reused:
         return [f"{head}: is there already, made from this very plan; nothing was computed"]
     lines = [
@@ -174,10 +174,11 @@ def _lines(report: RefreshReport, skipped: list[str], figures: MapFigures) -> li
         + ", ".join(f"{name} {share:.0%}" for name, share in report.shares.items()),
     ]
     if report.num_rows_found:
-        lines.append(f"{report.num_rows_found} rows were there from an unfinished run")
+        found = counted(report.num_rows_found, "row")
+        lines.append(f"{found} came from an unfinished run")
     lines += _map_lines(report, figures)
     if skipped:
-        lines.append(f"{len(skipped)} images could not be read, their maps are flat:")
+        lines.append(f"{counted(len(skipped), 'image')} could not be read, with a flat map:")
         lines += [f"  {name}" for name in skipped[:SHOWN_SKIPPED]]
         if len(skipped) > SHOWN_SKIPPED:
             lines.append(f"  and {len(skipped) - SHOWN_SKIPPED} more, all of them with --json")
@@ -188,8 +189,8 @@ def _map_lines(report: RefreshReport, figures: MapFigures) -> list[str]:
     lines = ["no map is flat"]
     if report.num_flat:
         share = report.num_flat / len(report.generation)
-        word = "map" if report.num_flat == 1 else "maps"
-        lines = [f"{report.num_flat} flat {word} ({share:.1%}): centres are drawn uniformly"]
+        flat = counted(report.num_flat, "flat map")
+        lines = [f"{flat} ({share:.1%}): centres are drawn uniformly"]
     if figures.entropy is not None:
         measured = _of(figures.num_measured, len(report.generation))
         lines.append(

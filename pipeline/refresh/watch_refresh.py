@@ -8,6 +8,7 @@ from pathlib import Path
 from cache_store.errors import CacheNotFoundError, ScaeError, StoreError
 from cache_store.generation import Generation
 from cache_store.store import SaliencyStore
+from cache_store.wording import counted
 from pipeline.errors import RefreshError
 from pipeline.refresh.job import RefreshReport, execute
 from pipeline.refresh.plan import RefreshPlan, plan_refresh
@@ -45,7 +46,7 @@ def check_followed(followed: Followed, options: WatchOptions) -> RefreshPlan:
     options.log(
         "following",
         f"following {options.checkpoints}: refreshes after epochs "
-        f"{shortened(epochs)}; {len(followed.opened)} images, into {options.cache}",
+        f"{shortened(epochs)}; {counted(len(followed.opened), 'image')}, into {options.cache}",
         epochs=list(epochs),
         num_samples=len(followed.opened),
     )

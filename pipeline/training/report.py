@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from cache_store.wording import counted
 from loaders.batches import NO_GENERATION
 from loaders.image_data import ImageData
 from loaders.policy import ScaePolicy
@@ -25,7 +26,6 @@ from pipeline.training.report_maps import maps_section
 from pipeline.training.report_result import result_cards
 from pipeline.training.report_samples import NUM_BOXES, RunView, samples_table
 from pipeline.training.report_time import time_section
-from pipeline.training.report_words import counted
 from pipeline.training.report_worst import worst_classes
 
 SECTIONS = {

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from cache_store.wording import counted
 from loaders.class_groups import FEW_BELOW, MANY_ABOVE, class_groups
 from loaders.image_data import ImageData
 from pipeline.pictures.page import Bar, html_bars, html_card, html_cards, html_pairs
 from pipeline.training.accounts import PAPER
-from pipeline.training.report_words import counted, duration, percent
+from pipeline.training.report_words import duration, percent
 
 GROUP_BARS = {"many": "blue", "medium": "green", "few": "red"}
 """Colours of the class groups, the same ones as in the charts."""

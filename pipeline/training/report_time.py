@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cache_store.wording import counted
 from pipeline.pictures.chart import (
     BLUE,
     GREEN,
@@ -20,7 +21,7 @@ from pipeline.pictures.chart import (
 from pipeline.pictures.page import Bar, figure_grid, html_bars, html_figure
 from pipeline.training.accounts import PAPER
 from pipeline.training.report_figures import Curve, Row, column, draw_line, finish_epochs
-from pipeline.training.report_words import counted, percent
+from pipeline.training.report_words import percent
 
 SEPARATE_BARS = 60
 """More epochs are drawn without gaps between their bars."""

@@ -20,11 +20,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: 1 epoch, 4 epochs."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def ranges(numbers: Sequence[int]) -> str:
     """Return ascending whole numbers in short: 0 to 3, 7."""
     parts: list[list[int]] = []

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_store.errors import CacheNotFoundError
+from cache_store.wording import counted
 from loaders.batches import NO_GENERATION
 from loaders.class_groups import class_groups
 from loaders.decode import read_resized
@@ -18,7 +19,7 @@ from loaders.map_source import MapBatch, MapSource
 from pipeline.pictures.drawn import dense_saliency
 from pipeline.pictures.marks import SMALL, data_uri, image_png, overlay
 from pipeline.training.report_samples import RunView
-from pipeline.training.report_words import counted, percent
+from pipeline.training.report_words import percent
 
 MOST_CLASSES = 6
 """Classes shown where there are many; two or four where there are few, so that rows are full."""

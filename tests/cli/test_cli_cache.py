@@ -186,7 +186,7 @@ def test_gc_of_resident_files_tells_of_them(cache: Path) -> None:
     words = ("cache", "gc", cache, "--keep", 1, "--grace", 0, "--resident")
     result = _scae(*words)
     assert result.exit_code == 0, result.output
-    assert "resident files" in result.stdout
+    assert "removed 1 resident file, " in result.stdout
     fields = json.loads(_scae(*words, "--json").stdout)["resident"]
     assert set(fields) == {"removed", "held", "freed_bytes"}
     assert str(path) in result.stdout

@@ -89,7 +89,7 @@ def test_skipped_images_are_named_in_the_end(folder: Path) -> None:
     (folder / "bee" / "2.jpg").write_bytes(b"junk")
     result = _refresh(folder, "--on-error", "skip")
     assert result.exit_code == 0, result.output
-    assert "1 images could not be read" in result.stdout
+    assert "1 image could not be read" in result.stdout
     assert "bee/2.jpg" in result.stdout
 
 

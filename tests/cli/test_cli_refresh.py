@@ -92,7 +92,7 @@ def test_parts_publish_nothing_and_finalize_names_what_is_missing(folder: Path) 
     missing = _refresh(folder, "--finalize", "--parts", 2)
     assert missing.exit_code == 1
     assert "missing, part 2/2 (blocks 1): run it again, then --finalize" in missing.stderr
-    assert "part 2/2 of generation 1 is done: 1 blocks" in _refresh(folder, "--part", "2/2").stdout
+    assert "part 2/2 of generation 1 is done: 1 block, " in _refresh(folder, "--part", "2/2").stdout
     done = _refresh(folder, "--finalize")
     assert done.exit_code == 0, done.output
     assert "generation 1 of 18 maps" in done.stdout

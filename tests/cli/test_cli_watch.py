@@ -160,7 +160,7 @@ def test_own_loop_is_followed_by_options(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     made_from = SaliencyStore.open(tmp_path / "c").latest().provenance
     assert (made_from.epoch, made_from.network, made_from.weights) == (1, "resnet8", "file")
-    assert re.search(r"epoch 1: generation 1 of \d+ maps", result.stdout)
+    assert re.search(r"epoch 1: generation 1 of [\d,]+ maps", result.stdout)
 
 
 def test_json_log_on_standard_output_is_json_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from cache_store.wording import counted
 from pipeline.pictures.page import (
     figure_grid,
     html_figure,
@@ -16,7 +17,6 @@ from pipeline.training.comparison.charts import accuracy_chart, difference_chart
 from pipeline.training.comparison.missing import Missing
 from pipeline.training.comparison.outcome import TITLE, Comparison, table_sources, table_title
 from pipeline.training.comparison.tables import ComparedRow, ComparedTable
-from pipeline.training.report_words import counted
 
 __all__ = ["html_text"]
 

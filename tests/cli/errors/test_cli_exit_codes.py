@@ -30,7 +30,7 @@ DONE = (
     "train --from-run {run} --run {tmp}/again",
     "evaluate {run} --data {data}",
     f"{SWEEP} --dry-run",
-    "report {run} --out {tmp}/report --recipes {tmp}",
+    "report {run} --out {tmp}/report",
     f"{WATCH} --network resnet8 --epochs 2 --interval 1 --until-done",
     "preview --data {data} --cache {cache} --out {tmp}/maps.png",
     "doctor --cache {cache}",
@@ -68,7 +68,7 @@ STOPPED = (
     f"{REFRESH} {STOPPING}",
     f"train --from-run {{run}} --run {{tmp}}/new --network {STOPPING}",
     f"{SWEEP} --set network.name={STOPPING}",
-    f"{WATCH} --network {STOPPING} --epochs 2",
+    f"{WATCH} --network {STOPPING} --epochs 2 --interval 1",
 )
 """Commands that can be resumed; the others have nothing to go on from."""
 
@@ -102,6 +102,7 @@ def place(shared: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
 
 @pytest.mark.parametrize("line", DONE, ids=_command)
 def test_what_is_done_ends_with_0(line: str, place: Place) -> None:
+    place.patch.setattr("pipeline.bench.loader_speed.MEMORY_SAMPLES", 64)
     answer = scae(line, place)
     assert (answer.code, answer.message) == (0, ""), answer.output
 
