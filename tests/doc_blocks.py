@@ -24,6 +24,8 @@ import click
 from cli.main import main
 
 ROOT = Path(__file__).parent.parent
+MADE = "scae train --recipe recipes/shapes.toml --run runs/shapes --resume"
+"""What `make train` runs."""
 SHELLS = ("sh", "bash")
 BLOCK_SECONDS = 120
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

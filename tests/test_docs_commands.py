@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.doc_blocks import (
+    MADE,
     ROOT,
     NotRun,
     PagePlan,
@@ -33,6 +34,8 @@ NO_COMMANDS = {"scae data 1"}
 """A tag of the format."""
 HISTORY = "CHANGELOG.md"
 """Names what commands were called when they changed."""
+SHORT = "--debug --set train.epochs=1"
+"""A recipe's debug form, without new maps."""
 PLANS: dict[str, PagePlan] = {
     "clusters.md": PagePlan(
         swaps=(Swap("--data shapes", "--data shapes --classes 4", "less to wait for"),),
@@ -50,24 +53,32 @@ PLANS: dict[str, PagePlan] = {
     ),
     "long-tail.md": PagePlan(
         swaps=(
-            Swap("--run runs/first --resume", "--run runs/first --resume --debug", "hours"),
-            Swap("--data ~/photos", "--data shapes --classes 4 --imbalance 1", "the debug form's"),
+            Swap("runs/first --resume", "runs/first --resume --debug --imbalance 50", "hours"),
+            Swap("--data ~/photos", "--data shapes --classes 4 --imbalance 50", "the debug form's"),
             Swap("plain.toml uniform.toml permuted.toml mean_p.toml --seeds 0 1 2",
-                 "uniform.toml --seeds 0 --debug", "days on a CPU"),
+                 f"uniform.toml --seeds 0 {SHORT} --set data.imbalance=50", "days on a CPU"),
             Swap("scae_crt.toml --seeds 0 1 2", "scae_crt.toml --seeds 0 --dry-run", "the same"),
         ),
     ),
     "reports.md": PagePlan(
         swaps=(
             Swap("recipes/table3_rho100_*.toml --seeds 0 1 2",
-                 "recipes/table3_rho100_{cutmix,scae}.toml --seeds 0 --debug", "days on a CPU"),
+                 f"recipes/table3_rho100_{{cutmix,scae}}.toml --seeds 0 {SHORT}", "days on a CPU"),
         ),
     ),
     "training.md": PagePlan(
         swaps=(
-            Swap("--recipe recipes/shapes.toml", "--recipe recipes/shapes.toml --debug", "minutes"),
+            Swap("recipes/shapes.toml", f"recipes/shapes.toml {SHORT}", "minutes"),
         ),
         not_run=(NotRun("scae train --recipe R.toml", "needs a cluster; tests/training has one"),),
+    ),
+    "tutorial.md": PagePlan(
+        swaps=(
+            Swap("make train", f"{MADE} --debug", "minutes: the debug form has 4 classes"),
+            Swap("--data shapes", "--data shapes --classes 4 --imbalance 50", "as the debug form"),
+            Swap("epoch-0039.pt", "epoch-0001.pt", "the debug form has 2 epochs"),
+            Swap("--seeds 0 1 --runs", f"--seeds 0 1 {SHORT} --runs", "minutes"),
+        ),
     ),
     "object-storage.md": PagePlan(
         not_run=(NotRun("pip install", "needs a bucket; tests/cache_store has a server for one"),),

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.doc_blocks import NotRun, PagePlan, ReaderFolder, Swap, run_page
+from tests.doc_blocks import MADE, NotRun, PagePlan, ReaderFolder, Swap, run_page
 
 if TYPE_CHECKING:
     from tests.slurm import FakeSlurm
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-MADE = "scae train --recipe recipes/shapes.toml --run runs/shapes --resume"
-"""What `make train` runs."""
 CLUSTER = """\
 dask scheduler --host 127.0.0.1 --port 0 --no-dashboard \
     --scheduler-file scheduler.json &
@@ -94,6 +92,10 @@ def test_make_train_runs_what_is_run_in_its_place() -> None:
     assert words[-len(MADE.split()) :] == f".venv/bin/{MADE}".split()
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README.read_text()))
-def test_every_link_leads_somewhere(target: str) -> None:
+LINKS = re.findall(r"\]\(([^)#]+)\)", README.read_text())
+SCRIPTS = re.findall(r"(?:benchmarks|examples)/\w+\.py", README.read_text())
+
+
+@pytest.mark.parametrize("target", sorted({*LINKS, *SCRIPTS}))
+def test_every_file_that_is_named_is_there(target: str) -> None:
     assert (ROOT / target).is_file()
