@@ -6,6 +6,7 @@ import csv
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 
 from pipeline.training.run_folder import RunFolder
@@ -52,3 +53,16 @@ def test_a_training_job_that_is_stopped_goes_back_into_the_queue_and_ends_as_if_
     for name, weights in states[0]["model"].items():
         assert torch.equal(weights, states[1]["model"][name]), name
     assert len(list(csv.DictReader(folder.metrics_path.read_text().splitlines()))) == 24
+
+
+@pytest.mark.parametrize("code", [1, 2, 137])
+def test_a_training_job_that_fails_is_not_put_back_and_ends_with_its_code(
+    code: int, slurm: FakeSlurm
+) -> None:
+    wrapper = slurm.folder / "bin" / "scae"
+    wrapper.write_text(f"#!/bin/sh\nexit {code}\n")
+    wrapper.chmod(0o755)
+    script = ROOT / "scripts" / "slurm" / "train.sbatch"
+    job = int(slurm.run("sbatch", "--parsable", script, "--recipe", "my.toml", "--run", "run"))
+    assert slurm.wait_for(job) == [code]
+    assert "requeue" not in slurm.calls()
