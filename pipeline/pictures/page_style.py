@@ -55,6 +55,7 @@ small { display: block; color: var(--soft); font-size: .78rem; font-weight: norm
   gap: 28px 24px; margin-bottom: 20px; }
 .charts img { width: 100%; max-width: 500px; }
 .scroll { overflow-x: auto; }
+.scroll + .charts { margin-top: 18px; }
 .low { max-height: 420px; overflow-y: auto; }
 .scroll > img { width: 100%; min-width: 720px; }
 

@@ -111,18 +111,18 @@ def _curves(metrics: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) ->
 
 
 def _samples(view: RunView, metrics: Sequence[Mapping[str, Any]]) -> str:
-    if view.policy is None:
-        note = "SCAE is off in this run, so there are no rectangles of it"
-        seen = any(row["generation"] != NO_GENERATION for row in metrics)
-        note += "; the colours show the maps that were there." if seen else "."
-    else:
-        note = (
-            f"From the largest class to small ones. Each picture shows {NUM_BOXES} rectangles that "
-            "the loader draws at that epoch on the whole image, with their centres, over the map "
-            "that guides them (red: most salient). In training an image gets one of them, or none, "
-            "after its crop and flip."
+    table = f"<div class='scroll'>{samples_table(view, metrics)}</div>"
+    if view.policy is not None:
+        return (
+            f"<p>From the largest class to small ones. Each picture shows {NUM_BOXES} rectangles "
+            "that the loader draws at that epoch on the whole image, with their centres, over the "
+            "map that guides them (red: most salient). In training an image gets one of them, or "
+            f"none, after its crop and flip.</p>{table}"
         )
-    return f"<p>{note}</p><div class='scroll'>{samples_table(view, metrics)}</div>"
+    note = "SCAE is off in this run, so there are no rectangles of it"
+    if any(row["generation"] != NO_GENERATION for row in metrics):
+        return f"<p>{note}; the colours show the maps that were there.</p>{table}"
+    return f"<p>{note}.</p>"
 
 
 def _recipe(text: str) -> str:

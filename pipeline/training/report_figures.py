@@ -96,12 +96,12 @@ def _curves(
 
 
 def _guidance(metrics: Sequence[Row]) -> Chart | None:
-    """Draw lambda, and where the maps changed."""
-    if not metrics:
+    """Draw lambda, and where the maps changed; None for a run that has neither."""
+    generations = [row["generation"] for row in metrics]
+    if not any(generations) and not any(row["lam"] for row in metrics):
         return None
     figure, axes = small_chart()
     draw_line(axes, metrics, Curve("lam", "", BLUE))
-    generations = [row["generation"] for row in metrics]
     changes = [
         (row["epoch"], row["generation"])
         for before, row in zip([0, *generations], metrics, strict=False)

@@ -108,7 +108,7 @@ def movement_chart(movement: Mapping[str, Any]) -> Chart | None:
 def _generation_axis(axes: Axes, first: float, last: float) -> None:
     axes.set_xlabel("generation", fontsize=9)
     axes.set_xlim(first - 0.5, last + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
 
 
 def _mark_gaps(axes: Axes, steps: Sequence[Row]) -> None:

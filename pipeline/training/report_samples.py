@@ -51,7 +51,7 @@ class RunView:
 def samples_table(view: RunView, metrics: Sequence[Mapping[str, Any]]) -> str:
     """Return an HTML table, one sample a row: the image, then one picture for each shown epoch."""
     rows_B = spread_rows(view.data, NUM_SAMPLES, view.seed)
-    shown = _shown_epochs(view, metrics)
+    shown = _shown_epochs(metrics)
     images_BSS3 = read_resized(view.data, rows_B, view.size).permute(0, 2, 3, 1).numpy()
     columns = [_column(view, rows_B, row) for row in shown]
     heads = "".join(f"<th>{_epoch_head(row)}</th>" for row in shown)
@@ -65,14 +65,9 @@ def samples_table(view: RunView, metrics: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, "</tbody></table>"])
 
 
-def _shown_epochs(view: RunView, metrics: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Choose epochs evenly; none if neither a map nor a rectangle would be seen.
-
-    A second stage that erases nothing is left out.
-    """
+def _shown_epochs(metrics: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Choose epochs evenly; a second stage that erases nothing is left out."""
     metrics = [row for row in metrics if row["stage"] != 2 or row["erased"] > 0]
-    if view.policy is None and all(row["generation"] == NO_GENERATION for row in metrics):
-        return []
     places = np.unique(np.linspace(0, len(metrics) - 1, NUM_EPOCHS).round().astype(int))
     return [metrics[place] for place in places if place >= 0]
 

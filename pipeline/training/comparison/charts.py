@@ -29,7 +29,7 @@ def accuracy_chart(table: ComparedTable) -> Chart:
             axes.errorbar(found.mean, position, xerr=found.std, fmt="o", color=BLUE,
                           markersize=5, capsize=3, linewidth=1.4)  # fmt: skip
             _write(axes, f"{found.mean:.1f}", found.mean, position)
-    _label_markers(axes)
+    _label_markers(axes, table, metric)
     axes.set_xlabel(f"{METRIC_NAMES[metric]} (%)", fontsize=9)
     caption = (
         "Last epoch's test accuracy; bars are one standard deviation over seeds. Rows without a "
@@ -82,11 +82,18 @@ def _write(axes: Axes, text: str, value: float, position: int) -> None:
                   textcoords="offset points")  # fmt: skip
 
 
-def _label_markers(axes: Axes) -> None:
-    markers = (("o", BLUE, "ours"), ("D", GREY, "paper"), ("s", RED, "published"))
-    for marker, colour, label in markers:
-        face = colour if label == "ours" else "white"
-        axes.plot([], [], marker, color=colour, markersize=5, markerfacecolor=face, label=label)
+def _label_markers(axes: Axes, table: ComparedTable, metric: str) -> None:
+    """Put the marks that there are into the legend."""
+    known = [row.known for row in table.rows]
+    markers = (
+        ("o", BLUE, "ours", True),
+        ("D", GREY, "paper", any(metric in row.paper for row in known)),
+        ("s", RED, "published", any(metric in row.published for row in known)),
+    )
+    for marker, colour, label, there in markers:
+        if there:
+            face = colour if label == "ours" else "white"
+            axes.plot([], [], marker, color=colour, markersize=5, markerfacecolor=face, label=label)
     legend(axes, 3)
 
 

@@ -12,7 +12,7 @@ from pipeline.pictures.page import (
     html_section,
     html_table,
 )
-from pipeline.training.comparison.cells import cell_rows, column_names, table_notes
+from pipeline.training.comparison.cells import DASH, cell_rows, column_names, table_notes
 from pipeline.training.comparison.charts import accuracy_chart, difference_chart
 from pipeline.training.comparison.missing import Missing
 from pipeline.training.comparison.outcome import TITLE, Comparison, table_sources, table_title
@@ -21,7 +21,7 @@ from pipeline.training.comparison.tables import ComparedRow, ComparedTable
 __all__ = ["html_text"]
 
 OURS, DIFFERENCE = 4, 5
-"""Columns of `column_names` whose cells are set off."""
+"""Places in `column_names` of the cells that are set off."""
 OPEN_ITEMS = 3
 """Up to this many missing runs are shown without a click."""
 
@@ -54,15 +54,17 @@ def _table(table: ComparedTable) -> str:
     if any(_sign(table, row) for row in table.rows):
         notes += "<p>A difference is green or red where its interval leaves out 0.</p>"
     best = _best(table)
+    heads, rows = column_names(table), cell_rows(table)
+    known = [place for place in range(len(heads)) if any(cells[place] != DASH for cells in rows)]
     lines = (
-        _line(cells, _sign(table, row), best=row is best)
-        for cells, row in zip(cell_rows(table), table.rows, strict=True)
+        _line([(place, cells[place]) for place in known], _sign(table, row), best=row is best)
+        for cells, row in zip(rows, table.rows, strict=True)
     )
     sources = "<br>".join(escape(source) for source in table_sources(table))
     charts = [accuracy_chart(table), difference_chart(table)]
     return (
         notes
-        + html_table(column_names(table), lines)
+        + html_table([heads[place] for place in known], lines)
         + (f"<p><small>{sources}</small></p>" if sources else "")
         + figure_grid(html_figure(chart) for chart in charts if chart is not None)
     )
@@ -83,13 +85,13 @@ def _sign(table: ComparedTable, row: ComparedRow) -> str:
     return "up" if found.low > 0 else "down" if found.high < 0 else ""
 
 
-def _line(cells: Sequence[str], sign: str, *, best: bool) -> str:
+def _line(cells: Sequence[tuple[int, str]], sign: str, *, best: bool) -> str:
+    """Return a row of cells with their places; what no row knows has been left out."""
     classes = {OURS: "chosen" if best else "", DIFFERENCE: sign}
     shown = "".join(
-        f"<td{_class(classes.get(place, ''))}>{escape(cell)}</td>"
-        for place, cell in enumerate(cells)
+        f"<td{_class(classes.get(place, ''))}>{escape(cell)}</td>" for place, cell in cells
     )
-    return f"<tr{_class('none' if cells[-1] == 'none' else '')}>{shown}</tr>"
+    return f"<tr{_class('none' if cells[-1][1] == 'none' else '')}>{shown}</tr>"
 
 
 def _class(name: str) -> str:
