@@ -72,7 +72,14 @@ def diff_command(*, first: str, second: str, **options: Any) -> None:  # noqa: A
     if options["out"] is not None:
         from pipeline.pictures.diff import write_diff
 
-        write_diff(options["out"], found, sides, facts=_facts(found), samples=samples)
+        write_diff(
+            options["out"],
+            found,
+            sides,
+            names=(first, second),
+            facts=_facts(found),
+            samples=samples,
+        )
     if options["as_json"]:
         fields = found.as_dict()
         for sample, name in zip(fields["worst"], names, strict=True):

@@ -60,6 +60,12 @@ PLANS: dict[str, PagePlan] = {
             Swap("scae_crt.toml --seeds 0 1 2", "scae_crt.toml --seeds 0 --dry-run", "the same"),
         ),
     ),
+    "pictures.md": PagePlan(
+        swaps=(
+            Swap("--run runs/shapes", "--run runs/shapes --debug", "minutes"),
+            Swap("--data shapes", "--data shapes --classes 4", "the debug form's"),
+        ),
+    ),
     "reports.md": PagePlan(
         swaps=(
             Swap("recipes/table3_rho100_*.toml --seeds 0 1 2",

@@ -48,6 +48,7 @@ def write_diff(
     found: MapComparison,
     sides: tuple[Generation, Generation],
     *,
+    names: tuple[str, str],
     facts: Sequence[tuple[str, str]],
     samples: DiffSamples | None,
 ) -> None:
@@ -57,6 +58,7 @@ def write_diff(
         out: The file; replaced if it is there. Its ending, .png or .html, says what it is to be.
         found: The comparison.
         sides: The two generations.
+        names: What to call them.
         facts: What was found: names and texts.
         samples: Where names and images come from; None: samples are named by id, with maps alone.
 
@@ -68,8 +70,8 @@ def write_diff(
     path = checked_diff_path(out)
     moved = _moved_samples(found, sides, samples)
     both = [
-        (name, f"{side.url}, generation {side.number} ({side.digest[:12]})")
-        for name, side in zip("AB", sides, strict=True)
+        (letter, f"{name}: generation {side.number} ({side.digest[:12]})")
+        for letter, name, side in zip("AB", names, sides, strict=True)
     ]
     words = DiffWords(title=f"How the maps of {_name(sides)} moved", facts=(*both, *facts))
     if is_page(path):

@@ -130,7 +130,7 @@ def write_preview(
     size = generations[0].provenance.size  # one size for all, so that they can be compared
     columns = [generation_panels(data, one, shown, size=size) for one in generations]
     samples = list(zip(*columns, strict=True))
-    words = preview_words(data, generations, options.boxes)
+    words = preview_words(generations, options.boxes)
     if is_page(path):
         write_picture(path, preview_page(samples, words))
     else:

@@ -44,7 +44,7 @@ p { overflow-wrap: anywhere; }
 .lambdas th { padding: 0 4px 2px 0; font-size: .85rem; font-weight: normal; text-align: left;
   vertical-align: bottom; }
 .lambdas th:first-child { width: 22px; padding: 0; color: var(--soft); vertical-align: middle; }
-.lambdas tbody span { display: block; margin: auto; writing-mode: vertical-rl;
+.lambdas tbody th span { display: block; margin: auto; writing-mode: vertical-rl;
   transform: rotate(180deg); white-space: nowrap; }
 .lambdas td { position: relative; padding: 0 4px 4px 0; vertical-align: top; }
 .lambdas td img { width: 100%; }
@@ -56,7 +56,7 @@ p { overflow-wrap: anywhere; }
 .badge { position: absolute; inset: auto 0 8px; margin: auto; width: fit-content; padding: 1px 8px;
   color: white; background: #222222; }
 .scales { display: flex; flex-wrap: wrap; gap: 4px 28px; padding: 0; }
-.bar { display: inline-block; width: 96px; height: 10px; margin: 0 6px; }
+.shades { display: inline-block; width: 96px; height: 10px; margin: 0 6px; }
 @media (max-width: 560px) { .panel { grid-template-columns: minmax(0, 1fr); }
   .sides { flex-direction: row; } .sides figure { flex: 1; } }
 """
@@ -96,7 +96,7 @@ def _scales(limit: float) -> str:
 
 def _bar(colours: str) -> str:
     stops = ", ".join(colour_stops(colours))
-    return f"<span class='bar' style='background:linear-gradient(to right, {stops})'></span>"
+    return f"<span class='shades' style='background:linear-gradient(to right, {stops})'></span>"
 
 
 @dataclass(frozen=True, slots=True)

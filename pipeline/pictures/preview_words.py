@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache_store.generation import Generation
-from loaders.image_data import ImageData
 from pipeline.pictures.preview_panel import Strength
 
 PREVIEW_LINES = ("P(i, j)", "rectangles", "erased")
@@ -23,9 +22,7 @@ class PreviewWords:
     """How to read it."""
 
 
-def preview_words(
-    data: ImageData, generations: Sequence[Generation], num_boxes: int
-) -> PreviewWords:
+def preview_words(generations: Sequence[Generation], num_boxes: int) -> PreviewWords:
     """Say what the preview is of and how to read it."""
     numbers = [str(generation.number) for generation in generations]
     if len(numbers) == 1:
@@ -33,7 +30,7 @@ def preview_words(
     else:
         which = f"generations {', '.join(numbers[:-1])} and {numbers[-1]}"
     return PreviewWords(
-        title=f"{data.name} · {which}",
+        title=f"{generations[0].provenance.data} · {which}",
         facts=tuple(_fact(generation) for generation in generations),
         notes=(
             "P(i, j) of Eq. 4, as a multiple of the uniform density: blue where a centre is "
