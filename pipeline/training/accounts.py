@@ -50,15 +50,20 @@ class Overhead:
         }
 
 
+def seconds(row: Row, part: str) -> float:
+    """Return an epoch's time for one part; 0 where an older version had not measured it."""
+    return float(row.get(f"seconds_{part}") or 0.0)
+
+
 def shares(row: Row) -> dict[str, float]:
     """Return columns of metrics.csv that follow from others: shares of the epoch's time, in [0, 1].
 
     Args:
         row: The other columns.
     """
-    total = sum(row[f"seconds_{part}"] for part in ("train", "refresh", "evaluate"))
+    total = sum(seconds(row, part) for part in ("train", "refresh", "evaluate"))
     return {
-        f"share_{part}": row[f"seconds_{part}"] / total if total else 0.0
+        f"share_{part}": seconds(row, part) / total if total else 0.0
         for part in ("wait", "method", "refresh")
     }
 
@@ -72,9 +77,11 @@ def overhead(rows: Sequence[Row], interval: int, *, inline: bool) -> Overhead | 
         inline: Whether training stands still as long as a refresh takes.
 
     Returns:
-        None if no time was measured.
+        None if no time was measured, or not by every epoch: a run that an older version began.
     """
     first = [row for row in rows if row["stage"] == 1]
+    if any(row.get("seconds_method") is None for row in first):
+        return None
     code = sum(row["seconds_method"] for row in first)
     # What the loop can have waited for of the method's code is no part of the plain step.
     in_loop = sum(min(row["seconds_method"], row["seconds_wait"]) for row in first)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from loaders.class_groups import GROUPS
-from pipeline.training.accounts import overhead, overhead_lines
+from pipeline.training.accounts import overhead, overhead_lines, seconds
 from pipeline.training.evaluation import evaluate_run
 from pipeline.training.map_history import map_history
 from pipeline.training.occlusion import occlusion_lines, occlusion_robustness
@@ -103,14 +103,14 @@ def _erased_pixels(rows: Sequence[Row]) -> dict[str, float | None]:
     """Return the mean erased share of pixels over the first stage, in all and by class group."""
     columns = {"all": "erased_pixels", **{name: f"erased_pixels_{name}" for name in GROUPS}}
     first = [row for row in rows if row["stage"] == 1]
-    shares = {name: [row[column] for row in first] for name, column in columns.items()}
+    shares = {name: [row.get(column) for row in first] for name, column in columns.items()}
     known = {name: [v for v in values if v is not None] for name, values in shares.items()}
     return {name: sum(values) / len(values) if values else None for name, values in known.items()}
 
 
 def _times(rows: Sequence[Row]) -> dict[str, float]:
     sums = {
-        name: sum(row[f"seconds_{name}"] for row in rows)
+        name: sum(seconds(row, name) for row in rows)
         for name in ("train", "wait", "method", "refresh", "evaluate")
     }
     total = sums["train"] + sums["refresh"] + sums["evaluate"]

@@ -90,3 +90,13 @@ def test_overhead_is_told_beside_the_papers() -> None:
         "           a refresh takes 33.3% of a plain epoch: 9.3% with R = 4, 34.3% with R = 1, "
         "4.3% with R = 10 (the paper: about 8 %)",
     ]
+
+
+def test_epochs_of_a_version_that_measured_less_have_shares_and_no_overhead() -> None:
+    old = {"stage": 1, "seconds_train": 6.0, "seconds_refresh": 2.0, "seconds_evaluate": 2.0}
+    found = shares(old)
+    assert found["share_refresh"] == pytest.approx(0.2)
+    assert found["share_method"] == found["share_wait"] == 0
+    new = {**old, "seconds_method": 1.0, "seconds_wait": 0.5, "refresh": "no"}
+    assert overhead([old, new], 4, inline=True) is None
+    assert overhead([new], 4, inline=True) is not None
