@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from html.parser import HTMLParser
 
 VOID = ("meta", "img", "rect", "circle", "use", "image", "br", "hr")
@@ -16,6 +17,7 @@ class ParsedPage(HTMLParser):
         self.ids: list[str] = []
         self.addresses: list[str] = []
         self.rectangles: list[list[int]] = []
+        self.alts: list[str] = []
         self.unnamed = 0
         self.words: list[str] = []
         self.feed(text)
@@ -27,6 +29,7 @@ class ParsedPage(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
         self.ids += [values["id"]] if "id" in values else []
+        self.alts += [values.get("alt", "")] if tag == "img" else []
         self.addresses += [values[name] for name in ("src", "href") if name in values]
         self.unnamed += tag == "img" and not values.get("alt")
         self.unnamed += tag == "svg" and not values.get("aria-label")
@@ -44,6 +47,11 @@ class ParsedPage(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(self.words)
+
+    def files(self, kind: str) -> list[bytes]:
+        """Return what is embedded as images of a kind, such as 'png'."""
+        start = f"data:image/{kind};base64,"
+        return [base64.b64decode(a[len(start) :]) for a in self.addresses if a.startswith(start)]
 
     def needs_nothing_else(self) -> bool:
         """Tell whether every address is embedded or on the page."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -25,6 +23,7 @@ from pipeline.training.report_samples import NUM_BOXES
 from pipeline.training.report_worst import lowest
 from pipeline.training.run_folder import METRIC_COLUMNS
 from tests.browser import check_whole, headless_chromium
+from tests.html_page import ParsedPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,48 +39,6 @@ NAMES = ("ant & <bee>", "$x_1^", "\u72ac")
 SECTIONS = (
     "headline", "curves", "classes", "worst", "saliency", "time", "samples", "recipe",
 )  # fmt: skip
-VOID = ("meta", "img", "rect", "circle", "use", "image")
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced; keeps ids, addresses, rectangles and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.addresses: list[str] = []
-        self.rectangles: list[list[int]] = []
-        self.words: list[str] = []
-        self.alts: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag not in VOID:
-            self.open.append(tag)
-        self.ids += [values["id"]] if "id" in values else []
-        self.alts += [values["alt"]] if tag == "img" else []
-        self.addresses += [values[name] for name in ("src", "href") if name in values]
-        if tag == "rect" and values.get("class") == "rim":
-            x, y, width, height = (int(values[name]) for name in ("x", "y", "width", "height"))
-            self.rectangles.append([y, x, y + height, x + width])
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words)
-
-    def files(self, kind: str) -> list[bytes]:
-        start = f"data:image/{kind};base64,"
-        return [base64.b64decode(a[len(start) :]) for a in self.addresses if a.startswith(start)]
 
 
 @pytest.fixture
@@ -176,10 +133,10 @@ def full_summary(**changes: object) -> dict[str, Any]:
 
 
 @pytest.fixture
-def report(tmp_path: Path, data: ArrayData, cache: Path) -> Callable[..., Page]:
+def report(tmp_path: Path, data: ArrayData, cache: Path) -> Callable[..., ParsedPage]:
     """Write a report and read it back; keywords replace arguments."""
 
-    def write(**changes: object) -> Page:
+    def write(**changes: object) -> ParsedPage:
         arguments: dict[str, Any] = {
             "title": "Run <1> & more",
             "recipe_text": 'name = "<b>"\n[network]\nname = "net<8>"\n[augment]\nmethod = "scae"\n',
@@ -196,7 +153,7 @@ def report(tmp_path: Path, data: ArrayData, cache: Path) -> Callable[..., Page]:
         assert not list(tmp_path.glob("*.partial"))
         text = path.read_text()
         assert "://" not in text  # nothing is fetched from anywhere
-        page = Page(text)
+        page = ParsedPage(text)
         assert page.open == []
         assert len(set(page.ids)) == len(page.ids)
         assert set(SECTIONS) <= set(page.ids)
@@ -208,20 +165,20 @@ def report(tmp_path: Path, data: ArrayData, cache: Path) -> Callable[..., Page]:
 
 
 @pytest.fixture(scope="module")
-def written() -> list[Page]:
+def written() -> list[ParsedPage]:
     """What `full_page` has written: its bytes depend on the run alone."""
     return []
 
 
 @pytest.fixture
-def full_page(report: Callable[..., Page], written: list[Page]) -> Page:
+def full_page(report: Callable[..., ParsedPage], written: list[ParsedPage]) -> ParsedPage:
     """The report of a run that has everything, written once."""
     if not written:
         written.append(report())
     return written[0]
 
 
-def test_report_says_the_result_in_figures(full_page: Page) -> None:
+def test_report_says_the_result_in_figures(full_page: ParsedPage) -> None:
     text = full_page.text
     for words in (
         "Run <1> & more", "45 training images of 3 classes (30 to 3 each)", "12,345 parameters",
@@ -234,7 +191,7 @@ def test_report_says_the_result_in_figures(full_page: Page) -> None:
         assert words in text.replace("\xa0", " ")
 
 
-def test_report_says_how_far_maps_moved_and_where_it_can_not(full_page: Page) -> None:
+def test_report_says_how_far_maps_moved_and_where_it_can_not(full_page: ParsedPage) -> None:
     text = full_page.text.replace("\xa0", " ")
     assert "Total variation of the two densities of Eq. 4 at λ = 1.6" in text
     assert "0.75 12.5 % 37.5 % \u2013 \u2013 cdcdcdcdcdcd" in text
@@ -242,7 +199,9 @@ def test_report_says_how_far_maps_moved_and_where_it_can_not(full_page: Page) ->
     assert "Grey: one of the two could not be compared" in text
 
 
-def test_report_shows_the_worst_classes_under_their_maps(full_page: Page, data: ArrayData) -> None:
+def test_report_shows_the_worst_classes_under_their_maps(
+    full_page: ParsedPage, data: ArrayData
+) -> None:
     text = full_page.text.replace("\xa0", " ")
     worst = text[text.index("Lowest accuracy") :]
     assert worst.index("$x_1^ 25.0 % 12 training images (few)") < worst.index("ant & <bee> 50.0 %")
@@ -264,7 +223,7 @@ def test_worst_classes_are_those_of_the_lowest_accuracy_and_of_equal_ones_the_sm
     assert lowest([0.5], counts[:1]).tolist() == [0]
 
 
-def test_report_of_a_summary_of_an_older_version(report: Callable[..., Page]) -> None:
+def test_report_of_a_summary_of_an_older_version(report: Callable[..., ParsedPage]) -> None:
     summary = full_summary()
     for name in ("movement", "confused", "balanced", "ece", "overhead"):
         del summary[name]
@@ -275,7 +234,7 @@ def test_report_of_a_summary_of_an_older_version(report: Callable[..., Page]) ->
     assert "How far do the maps move?" not in page.text
 
 
-def test_report_pictures_are_drawn_and_refer_to_nothing_outside(full_page: Page) -> None:
+def test_report_pictures_are_drawn_and_refer_to_nothing_outside(full_page: ParsedPage) -> None:
     charts = [ElementTree.fromstring(svg) for svg in full_page.files("svg+xml")]
     assert len(charts) == 10
     link = "{http://www.w3.org/1999/xlink}href"
@@ -292,7 +251,7 @@ def test_report_pictures_are_drawn_and_refer_to_nothing_outside(full_page: Page)
 
 
 def test_report_shows_the_rectangles_that_the_loader_draws(
-    full_page: Page, data: ArrayData, maps: NDArray[np.uint8]
+    full_page: ParsedPage, data: ArrayData, maps: NDArray[np.uint8]
 ) -> None:
     rows = [int(row) for row in re.findall(r"row (\d+), class of", full_page.text)]
     assert sorted(data.labels[rows]) == [0, 0, 1, 1, 2, 2]
@@ -312,7 +271,7 @@ def test_report_shows_the_rectangles_that_the_loader_draws(
     assert full_page.rectangles == expected
 
 
-def test_report_of_a_run_without_erasing_and_maps(report: Callable[..., Page]) -> None:
+def test_report_of_a_run_without_erasing_and_maps(report: Callable[..., ParsedPage]) -> None:
     page = report(
         policy=None,
         cache=None,
@@ -327,7 +286,7 @@ def test_report_of_a_run_without_erasing_and_maps(report: Callable[..., Page]) -
     assert "Guidance" not in page.text
 
 
-def test_report_of_a_single_epoch_without_test_split(report: Callable[..., Page]) -> None:
+def test_report_of_a_single_epoch_without_test_split(report: Callable[..., ParsedPage]) -> None:
     unmeasured = dict.fromkeys(("test_loss", "test_top1", "test_many", "test_medium", "test_few"))
     page = report(
         metrics=[metrics_row(0, 0, **unmeasured)],
@@ -342,19 +301,25 @@ def test_report_of_a_single_epoch_without_test_split(report: Callable[..., Page]
     assert "Without test images no class can be called the worst." in page.text
 
 
-def test_report_says_so_when_a_generation_is_no_longer_there(report: Callable[..., Page]) -> None:
+def test_report_says_so_when_a_generation_is_no_longer_there(
+    report: Callable[..., ParsedPage],
+) -> None:
     page = report(metrics=[metrics_row(epoch, 7) for epoch in range(2)])
     assert page.text.count("generation 7 was removed") == 6 * 2
     assert "the maps of generation 7 are not in the cache any more" in page.text
 
 
-def test_report_of_data_without_masks_does_not_judge_its_maps(report: Callable[..., Page]) -> None:
+def test_report_of_data_without_masks_does_not_judge_its_maps(
+    report: Callable[..., ParsedPage],
+) -> None:
     page = report(summary=full_summary(pointing=[]))
     assert "Where the objects are is not known" in page.text
     assert "ointing game" not in page.text
 
 
-def test_report_bytes_depend_on_the_run_alone(report: Callable[..., Page], tmp_path: Path) -> None:
+def test_report_bytes_depend_on_the_run_alone(
+    report: Callable[..., ParsedPage], tmp_path: Path
+) -> None:
     report()
     first = (tmp_path / "report.html").read_bytes()
     report()
@@ -362,7 +327,7 @@ def test_report_bytes_depend_on_the_run_alone(report: Callable[..., Page], tmp_p
 
 
 def test_report_of_many_classes_and_epochs_stays_small(
-    report: Callable[..., Page], tmp_path: Path
+    report: Callable[..., ParsedPage], tmp_path: Path
 ) -> None:
     counts = tuple(range(1000, 0, -1))
     images = np.random.default_rng(0).integers(0, 256, (1000, 8, 8, 3), np.uint8)
@@ -380,7 +345,7 @@ def test_report_of_many_classes_and_epochs_stays_small(
 
 
 def test_report_is_whole_on_a_phone_and_on_a_wide_screen(
-    report: Callable[..., Page], tmp_path: Path
+    report: Callable[..., ParsedPage], tmp_path: Path
 ) -> None:
     report()
     num_pictures = len(re.findall("<img ", (tmp_path / "report.html").read_text()))
