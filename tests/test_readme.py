@@ -86,7 +86,11 @@ def test_every_block_runs(
 
 def test_make_train_runs_what_is_run_in_its_place() -> None:
     done = subprocess.run(
-        ["make", "-n", "train"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "train"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     words = shlex.split(done.stdout.replace("\\\n", ""))
     assert words[-len(MADE.split()) :] == f".venv/bin/{MADE}".split()

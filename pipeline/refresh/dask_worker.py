@@ -71,14 +71,20 @@ class _Worker:
                 self._opened = _Opened(job.token, BlockRunner(job.plan), writer, threading.Lock())
             return self._opened
 
+    def holds(self, opened: _Opened) -> bool:
+        """Tell whether that is what is open; whoever holds its lock keeps it so."""
+        return self._opened is opened
+
     def close(self, token: str) -> None:
         with self._lock:
             if self._opened is not None and self._opened.token == token:
                 self._close()
 
     def _close(self) -> None:
+        """Let go of what is open, after the block in hand: another job may be computing it."""
         if self._opened is not None:
-            self._opened.runner.close()
+            with self._opened.lock:
+                self._opened.runner.close()
         self._opened = None
 
 
@@ -92,11 +98,14 @@ def run_block(block: Block, job: BlockJob) -> BlockOutcome:
         RefreshError: If this process can't work for the job at all.
         Stopped: If the client asked for it.
     """
-    opened = _worker.open(job)
-    with opened.lock:
-        return attempt_block(
-            opened.runner, opened.writer, block, lambda: job.token in _worker.stopped
-        )
+    while True:
+        opened = _worker.open(job)
+        with opened.lock:
+            if not _worker.holds(opened):
+                continue  # a task of another job was faster
+            return attempt_block(
+                opened.runner, opened.writer, block, lambda: job.token in _worker.stopped
+            )
 
 
 def request_stop(token: str) -> None:
@@ -127,9 +136,9 @@ class RefreshPlugin(WorkerPlugin):
                 signal.signal(signum, signal.SIG_IGN)
         await asyncio.to_thread(_worker.open, self._job)
 
-    def teardown(self, worker: object) -> None:  # Dask's own signature
-        """Let data and network go."""
-        _worker.close(self._job.token)
+    async def teardown(self, worker: object) -> None:  # Dask's own signature
+        """Let data and network go, after the block in hand; the worker answers meanwhile."""
+        await asyncio.to_thread(_worker.close, self._job.token)
 
 
 def _check_process(job: BlockJob) -> None:

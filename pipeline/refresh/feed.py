@@ -139,6 +139,7 @@ class Feed(AbstractContextManager["Feed"]):
 
         Raises:
             ImageReadError: If an image can't be read and unreadable ones are not skipped.
+            CancelledError: If the feed is closed meanwhile by another thread.
         """
         try:
             reading = self._wait_for(rows, ahead, beyond, go_on)
@@ -166,6 +167,9 @@ class Feed(AbstractContextManager["Feed"]):
             for reading in readings[: 1 + len(ahead)]:
                 reading.raise_failure()
             unfinished = wait(unfinished, POLL_SECONDS, FIRST_EXCEPTION).not_done
+            for future in unfinished:
+                if future.cancelled():  # which no wait would ever end
+                    future.result()
         readings[0].raise_failure()
         return readings[0]
 

@@ -121,7 +121,7 @@ def test_killed_in_a_refresh_stopped_in_a_wait_and_finished_equals_undisturbed(
     finished = _start(folder.path, "--until-done")
     output = finished.communicate(timeout=120)[0]
     assert finished.returncode == 0, output
-    assert f"epoch 7: generation 2 of {NUM_IMAGES} maps" in output
+    assert f"epoch 7: generation 2 of {NUM_IMAGES:,} maps" in output
 
     store = SaliencyStore.open(folder.cache)
     assert store.generations() == (1, 2)

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -186,6 +189,19 @@ def test_a_stop_frees_the_workers_and_the_job_goes_on_later(
     assert report.num_rows_found >= 8
     loop = execute(_plan(folder, tmp_path / "loop"))
     assert report.generation.digest == loop.generation.digest
+
+
+def test_two_jobs_at_once_on_one_cluster_take_turns(
+    tmp_path: Path, jpeg_folder: Callable[..., Path], cluster: LocalCluster
+) -> None:
+    """A worker has one job open; the other one's must not be taken from under its block."""
+    folder = jpeg_folder()
+    plans = [_plan(folder, tmp_path / f"c{rows}", block_rows=rows) for rows in (4, 8)]
+    with ThreadPoolExecutor(2) as both:
+        reports = list(both.map(partial(_run_on, cluster), plans, timeout=120))
+    for plan, report in zip(plans, reports, strict=True):
+        loop = execute(replace(plan, cache=f"{plan.cache}-loop"))
+        assert report.generation.digest == loop.generation.digest
 
 
 def test_an_encrypted_cluster_is_reached_by_its_files_only(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -224,6 +225,25 @@ def test_stop_ends_a_wait_for_slow_images(folder: Path) -> None:
     with Feed(data, 24, threads=1) as feed, pytest.raises(Stopped):
         feed.take(BATCHES[0], BATCHES[1:], go_on=go_on)
     assert len(data.rows) < 10  # four images a task, and nothing behind it is begun
+
+
+def test_a_feed_that_another_thread_closes_ends_the_wait(folder: Path) -> None:
+    data = Counted(FolderData(folder), seconds=0.2)
+    ends: list[type[BaseException]] = []
+
+    def take() -> None:
+        with pytest.raises(CancelledError) as caught:
+            feed.take(range(20))
+        ends.append(caught.type)
+
+    feed = Feed(data, 24, threads=1)
+    taking = threading.Thread(target=take)
+    taking.start()
+    while len(data.rows) < 3:  # the first one is read by the taker, to cut tasks by its size
+        time.sleep(0.01)
+    feed.close()
+    taking.join(timeout=20)
+    assert ends == [CancelledError]
 
 
 def test_copies_to_a_device_are_made_in_one_other_thread_and_in_order(folder: Path) -> None:

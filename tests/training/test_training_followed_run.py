@@ -72,5 +72,5 @@ def test_run_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
 
 def test_unreadable_recipe_is_named(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text("train = 3")
-    with pytest.raises(RecipeError, match=r"recipe\.toml: train must be a section"):
+    with pytest.raises(RecipeError, match=r"recipe\.toml:1: train must be a section"):
         followed_run(tmp_path)

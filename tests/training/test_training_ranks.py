@@ -227,8 +227,8 @@ def test_a_mistake_is_told_once_whatever_the_number_of_ranks(
     assert done.returncode == 1
     lines = done.stderr.strip().splitlines()
     assert lines == [
-        "Error: train.batch_size must be a multiple of the number of ranks, 2, got 7: "
-        "it counts the images of all ranks"
+        "Error: the command line: train.batch_size must be a multiple of the number of ranks, 2, "
+        "got 7: it counts the images of all ranks"
     ]
 
 
