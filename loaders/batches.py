@@ -14,6 +14,7 @@ from torch import Tensor
 
 from loaders.batch_memory import handed_over
 from loaders.batch_ring import Place
+from loaders.view_batch import ViewBatch
 
 BY_VALUE_BYTES = 1 << 16
 """Up to this size a worker sends a tensor's bytes; larger ones go through shared memory, which
@@ -65,6 +66,8 @@ class Batch:
     """(B,) bool, True where a rectangle's centre was uniform for lack of a map."""
     saliency: Tensor
     """(B,) float32 in [0, 1], A_hat at the rectangle's centre; nan where no map placed one."""
+    views: ViewBatch
+    """Where each image's pixels lie on the whole image, or outside it."""
     originals: Tensor | None = None
     """(B, 3, S, S) float32, images before they were augmented, where the training step chooses
     what to keep of them; else None."""

@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 from cache_store.gains import axis_weights
 from loaders.errors import DataError
 from loaders.gains import unit_maps
-from loaders.view_batch import NO_CLIP, ViewBatch
+from loaders.view_batch import AFFINE_ROW, NO_CLIP, ViewBatch
 
 # B rows, h w native cells, H W output pixels, K places of a row.
-
-AFFINE_ROW = (0.0, 0.0, 1.0)
-"""Last row of a matrix that needs no projective division."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -56,8 +53,7 @@ class SaliencyField:
             raise DataError(f"views must be one a map, {num_rows}, got {len(views)}")
         cells_Bhw -= floors[:, None, None]
         cells_Bhw *= gains[:, None, None]
-        affine = bool((views.matrices[:, 2] == AFFINE_ROW).all())
-        return cls(cells=cells_Bhw, views=views, affine=affine)
+        return cls(cells=cells_Bhw, views=views, affine=views.affine)
 
     def take(self, rows: NDArray[np.int64]) -> "SaliencyField":
         """Return the field of these rows."""

@@ -11,6 +11,9 @@ from loaders.view import View
 
 # B rows, P half planes of a row.
 
+AFFINE_ROW = (0.0, 0.0, 1.0)
+"""Last row of a matrix that needs no projective division."""
+
 NO_CLIP = (0.0, 0.0, 1.0)
 """The half plane that holds everywhere: fills rows that have fewer half planes than others."""
 
@@ -81,8 +84,67 @@ class ViewBatch:
             size=sizes.pop(),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence["ViewBatch"]) -> "ViewBatch":
+        """Return views of one canvas size from several batches, one after another.
+
+        Raises:
+            GeometryError: If there is no batch, or their sizes differ.
+        """
+        sizes = {part.size for part in parts}
+        if len(sizes) != 1:
+            raise GeometryError(
+                f"views that are joined must have one canvas size, got {sorted(sizes) or 'none'}"
+            )
+        most = max(part.half_planes.shape[1] for part in parts)
+        planes = []
+        for part in parts:
+            missing = most - part.half_planes.shape[1]
+            filling = np.broadcast_to(NO_CLIP, (len(part), missing, 3))
+            planes.append(np.concatenate([part.half_planes, filling], axis=1))
+        return cls(
+            matrices=np.concatenate([part.matrices for part in parts]),
+            half_planes=np.concatenate(planes),
+            size=sizes.pop(),
+        )
+
     def take(self, rows: NDArray[np.int64]) -> "ViewBatch":
         """Return the views of these rows."""
         return ViewBatch(
             matrices=self.matrices[rows], half_planes=self.half_planes[rows], size=self.size
         )
+
+    @property
+    def affine(self) -> bool:
+        """Whether no view needs the projective division."""
+        return bool((self.matrices[:, 2] == AFFINE_ROW).all())
+
+    def inverted(self, size: tuple[int, int]) -> "ViewBatch":
+        """Return the views of the outputs from (H, W) pixels laid over the whole images.
+
+        What the views do not show, because it lies beyond their canvas or one of their clips, lies
+        outside the half planes of the inverse.
+
+        Args:
+            size: (H, W) of the new canvas, which shows the whole image.
+
+        Raises:
+            GeometryError: If a view squeezes its image into a line or a point.
+        """
+        (height, width), (rows, columns) = self.size, size
+        to_image = np.diag((1 / columns, 1 / rows, 1.0))
+        try:
+            to_pixels_B33 = np.linalg.inv(self.matrices) @ to_image
+        except np.linalg.LinAlgError as error:
+            raise GeometryError("a view shows no area of its image, so it can't be undone") from (
+                error
+            )
+        # In homogeneous coordinates a half plane is a row; before the horizon, the last one, the
+        # divisor is positive.
+        edges_53 = np.array(
+            [(1, 0, 0), (-1, 0, width), (0, 1, 0), (0, -1, height), (0, 0, 1)], np.float64
+        )
+        edges_B53 = np.broadcast_to(edges_53, (len(self), 5, 3))
+        planes_BP3 = np.concatenate([edges_B53, self.half_planes], axis=1) @ to_pixels_B33
+        from_pixels_33 = np.diag((1 / width, 1 / height, 1.0))
+        return ViewBatch(matrices=from_pixels_33 @ to_pixels_B33, half_planes=planes_BP3, size=size)

@@ -137,6 +137,7 @@ class Draft:
             erased=torch.from_numpy(self.erased),
             unguided=torch.from_numpy(self.unguided),
             saliency=torch.from_numpy(self.saliency),
+            views=self.views,
             originals=self.originals,
             seconds_method=seconds_method,
         )

@@ -14,6 +14,7 @@ from loaders.batches import Batch
 from loaders.methods.keep_augment import KeepAugment, KeepAugmentOptions, region_importance
 from loaders.methods.method import Setting
 from loaders.policy import Event
+from loaders.view_batch import ViewBatch
 from pipeline.training.keep_salient import input_gradients, keep_salient
 
 
@@ -53,6 +54,7 @@ def _batch(images: Tensor, originals: Tensor | None = None, chosen: int = 10) ->
         erased=torch.zeros(num, dtype=torch.int64),
         unguided=torch.zeros(num, dtype=torch.bool),
         saliency=torch.full((num,), torch.nan),
+        views=ViewBatch.whole(num, (16, 16)),
         originals=originals,
     )
 
