@@ -41,6 +41,7 @@ def _generation(generation: Generation) -> dict[str, Any]:
         "map_shape": list(manifest.plan.map_shape),
         "bytes": sum(length for length, _ in manifest.objects.values()),
         "flat": manifest.num_flat,
+        "notes": manifest.notes,
         "skipped": len(manifest.skipped),
         "provenance": generation.provenance.as_dict(),
         "software": manifest.software,

@@ -1,6 +1,6 @@
 """The manifest of a generation: every object's length and checksum, and what its maps are from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from cache_store.backend import Backend, require
@@ -33,6 +33,8 @@ class Manifest:
     """Versions of the libraries that wrote the bytes."""
     published_at: str
     """UTC time of publication, ISO 8601."""
+    notes: dict[str, float] = field(default_factory=dict)
+    """Figures that the maker of the maps has to tell, by name; see `docs/format.md`."""
 
     @property
     def digest(self) -> str:
@@ -48,8 +50,10 @@ class Manifest:
 
     def encode(self) -> bytes:
         """Return the manifest as a checksummed record."""
+        notes = {"notes": self.notes} if self.notes else {}
         return encode_record(
-            {
+            notes
+            | {
                 "generation": self.generation,
                 "plan": self.plan.as_dict(),
                 "objects": {key: list(value) for key, value in self.objects.items()},
@@ -82,6 +86,7 @@ class Manifest:
                 writer=fields["writer"],
                 software=fields["software"],
                 published_at=fields["published_at"],
+                notes=dict(fields.get("notes", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedCacheError(f"{place} is not a manifest: {error!r}; {CURE}") from error

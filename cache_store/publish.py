@@ -8,6 +8,7 @@ Legend: K classes.
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -49,7 +50,10 @@ logger = logging.getLogger("scae")
 
 
 def publish_generation(
-    writer: GenerationWriter, class_neighbours: NDArray[np.int32], group_metadata: bytes
+    writer: GenerationWriter,
+    class_neighbours: NDArray[np.int32],
+    group_metadata: bytes,
+    notes: Mapping[str, float],
 ) -> Manifest:
     """Make a finished generation visible, or find that somebody just did.
 
@@ -57,6 +61,7 @@ def publish_generation(
         writer: The generation; every block must have a valid receipt.
         class_neighbours: (K, 5) int32, nearest classes first, -1 for none.
         group_metadata: Bytes of the generation's `zarr.json`.
+        notes: For the manifest.
 
     Raises:
         StoreError: If blocks are missing.
@@ -77,6 +82,7 @@ def publish_generation(
             writer=writer.writer_id,
             software={name: version(name) for name in ("numcodecs", "numpy", "zarr")},
             published_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            notes=dict(notes),
         )
         # False: a twin working on the same plan was first; what it wrote is read back below.
         backend.create(manifest_key(number), manifest.encode())

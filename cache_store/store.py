@@ -3,6 +3,7 @@
 Legend: N samples, K classes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -255,13 +256,17 @@ class SaliencyStore:
         return unfinished_plans(self._backend)
 
     def publish(
-        self, writer: GenerationWriter, class_neighbours: NDArray[np.int32] | None = None
+        self,
+        writer: GenerationWriter,
+        class_neighbours: NDArray[np.int32] | None = None,
+        notes: Mapping[str, float] | None = None,
     ) -> Generation:
         """Make a finished generation visible in one atomic step.
 
         Args:
             writer: From `begin`; every block must have a valid receipt.
             class_neighbours: (K, 5) int32, nearest classes first, -1 for none; None: no neighbours.
+            notes: Figures to keep in the manifest, by name.
 
         Raises:
             StoreError: If blocks are missing.
@@ -272,7 +277,7 @@ class SaliencyStore:
             class_neighbours = np.full((1, NUM_NEIGHBOURS), -1, np.int32)
         metadata = encode_group({"scae": writer.plan.as_dict()})
         try:
-            manifest = publish_generation(writer, class_neighbours, metadata)
+            manifest = publish_generation(writer, class_neighbours, metadata, notes or {})
         except DamagedCacheError as error:
             self._check_not_buried(writer.number, error)
             raise

@@ -37,12 +37,19 @@ def _lines(info: dict[str, Any]) -> list[str]:
         made = generation["provenance"]
         epoch = "" if made["epoch"] is None else f", after epoch {made['epoch']}"
         height, width = generation["map_shape"]
+        notes = generation["notes"]
         lines += [
             f"generation   {generation['number']}, published {generation['published_at']}",
             f"  maps       {height}x{width} uint8, {generation['bytes']:,} bytes stored, "
             f"{generation['flat']} flat, {generation['skipped']} skipped",
             f"  from       {made['network']} layer {made['target_layer']}, weights "
             f"{made['weights']} {made['weights_digest'][:12]}{epoch}",
+            f"  method     {made['method']}",
+            *(
+                [f"  notes      {', '.join(f'{k} {v:.3g}' for k, v in notes.items())}"]
+                if notes
+                else []
+            ),
             f"  images     {made['size']}x{made['size']}, {made['precision']} on "
             f"{made['device_type']}, batches of {made['batch_size']}",
             f"  digest     {generation['digest'][:12]}, written with "

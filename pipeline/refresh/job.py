@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -73,6 +73,7 @@ def execute(
     built: BuiltNetwork | None = None,
     progress: Progress = lambda _state: None,
     stop: StopRequested = lambda: False,
+    notes: Mapping[str, float] | None = None,
 ) -> RefreshReport:
     """Make the maps of a plan and publish them as a generation.
 
@@ -86,6 +87,7 @@ def execute(
         built: The network if it is built already.
         progress: Called after each block, and now and then.
         stop: Asked between batches whether to stop.
+        notes: Figures to keep in the generation's manifest, by name.
 
     Raises:
         CacheMismatchError: If the cache was made for other data.
@@ -103,7 +105,8 @@ def execute(
     executor = executor or own_loop(opened, built)
     with listed_anew_after_failure(opened):
         work = compute_blocks(plan, writer, plan.blocks, executor, progress, stop)
-    generation = store.publish(writer, class_neighbours(built.module, plan.network.num_classes))
+    neighbours_K5 = class_neighbours(built.module, plan.network.num_classes)
+    generation = store.publish(writer, neighbours_K5, notes)
     return RefreshReport(
         generation=generation,
         reused=False,

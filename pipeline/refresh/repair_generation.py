@@ -22,6 +22,7 @@ from cache_store.zarr_view import check_object
 from pipeline.refresh.blocks import Block, cut_blocks
 from pipeline.refresh.neighbours import class_neighbours
 from pipeline.refresh.repair_sources import RepairSources, SourcesAtHand
+from pipeline.saliency.methods import MethodChoice
 
 MAX_LEVELS = 1
 """How far maps of another device or library version may lie from those that were stored."""
@@ -76,6 +77,11 @@ class GenerationRepair:
         """
         needs_data = self._damaged_of("sample_id", "content_id", "label")
         needs_maps = self._damaged_of("saliency", "probability", "class_neighbours")
+        method = self.manifest.plan.provenance.method
+        if not MethodChoice.knows(method):
+            reason = f"maps made by {method!r} can't be computed anew: make new ones, scae refresh"
+            self.hopeless |= dict.fromkeys(self._damaged_of("saliency", "probability"), reason)
+            needs_maps = self._damaged_of("class_neighbours")
         if (needs_data or needs_maps) and not self._has_sources:
             reason = "it can be computed from data and network only: give --data and --weights"
             self.hopeless |= dict.fromkeys([*needs_data, *needs_maps], reason)
@@ -84,7 +90,8 @@ class GenerationRepair:
             if self._order_is_known():
                 if self._identity_is_damaged:
                     mend_identity(self.backend)  # without it no store opens to compute blocks
-                self._put_blocks(progress)
+                if MethodChoice.knows(method):
+                    self._put_blocks(progress)
                 self._put_neighbours()
             else:
                 reason = "which row is which sample is not known, samples/sample_id is damaged"

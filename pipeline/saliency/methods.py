@@ -62,6 +62,14 @@ class MethodChoice:
             raise NetworkError(f"method must be like 'scorecam:64', got {record!r}")
         return cls(name, int(channels) if colon else None)
 
+    @classmethod
+    def knows(cls, record: str) -> bool:
+        """Tell whether maps of a record can be computed from images and weights.
+
+        Those that were harvested from training's own steps can't.
+        """
+        return record.partition(":")[0] in METHODS
+
     def explainer(
         self,
         network: nn.Module,
