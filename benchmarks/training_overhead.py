@@ -33,7 +33,7 @@ from loaders.methods.method import Method
 from loaders.scae_loader import ScaeLoader
 from pipeline.bench.rounds import interleaved
 from pipeline.training.accounts import INTERVALS
-from pipeline.training.epoch import _forward
+from pipeline.training.epoch import _forward, _loss
 from pipeline.training.first_stage import first_stage
 from pipeline.training.recipe import Recipe
 from pipeline.training.recipe_file import load_recipe
@@ -141,7 +141,8 @@ def other_loader(parts: RunParts, method: Method | None) -> ScaeLoader:
 def block(parts: RunParts, stage: Stage, batches: Iterator[Batch], epoch: int) -> None:
     """Train 50 steps, as the trainer does."""
     for _ in range(STEPS):
-        loss, _ = _forward(parts, stage, next(batches), epoch)
+        logits, labels = _forward(parts, stage, next(batches), epoch)
+        loss, _ = _loss(stage, logits, labels, epoch)
         loss.backward()  # type: ignore[no-untyped-call]
         stage.update()
         float(loss.detach())

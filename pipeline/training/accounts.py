@@ -26,6 +26,8 @@ class Overhead:
     """Its own code in the processes that make batches."""
     maps: float
     """What training stood still for maps, in all epochs together."""
+    harvest: float
+    """Maps out of its own steps: taking them back to whole images and merging them."""
     refresh: float | None
     """One refresh of all maps over one epoch of plain steps; None where training stood still for
     none."""
@@ -34,7 +36,7 @@ class Overhead:
 
     def with_interval(self, interval: int) -> float:
         """Return the overhead with a refresh every `interval` epochs, 1 or more."""
-        return self.loader + (self.refresh or 0.0) / interval
+        return self.loader + self.harvest + (self.refresh or 0.0) / interval
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for summary.json: the run's own R comes first, then `INTERVALS`."""
@@ -43,7 +45,8 @@ class Overhead:
         return {
             "loader": self.loader,
             "maps": self.maps,
-            "total": self.loader + self.maps,
+            "harvest": self.harvest,
+            "total": self.loader + self.maps + self.harvest,
             "refresh": self.refresh,
             "interval": self.interval,
             "by_interval": {str(interval): self.with_interval(interval) for interval in told},
@@ -85,7 +88,8 @@ def overhead(rows: Sequence[Row], interval: int, *, inline: bool) -> Overhead | 
     code = sum(row["seconds_method"] for row in first)
     # What the loop can have waited for of the method's code is no part of the plain step.
     in_loop = sum(min(row["seconds_method"], row["seconds_wait"]) for row in first)
-    plain = sum(row["seconds_train"] for row in first) - in_loop
+    harvest = sum(row.get("seconds_harvest") or 0.0 for row in first)
+    plain = sum(row["seconds_train"] for row in first) - in_loop - harvest
     if plain <= 0:
         return None
     refreshes = [row["seconds_refresh"] for row in first if inline and row["refresh"] == "yes"]
@@ -93,6 +97,7 @@ def overhead(rows: Sequence[Row], interval: int, *, inline: bool) -> Overhead | 
     return Overhead(
         loader=code / plain,
         maps=sum(row["seconds_refresh"] for row in first) / plain,
+        harvest=harvest / plain,
         refresh=None if mean is None else mean / (plain / len(first)),
         interval=interval,
     )

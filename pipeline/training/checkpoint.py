@@ -19,6 +19,7 @@ from loaders.batches import NO_GENERATION
 from pipeline.errors import RecipeError, TrainingError
 from pipeline.refresh.whole_file import write_whole
 from pipeline.training.epoch_sums import added_up
+from pipeline.training.harvest import Harvest
 from pipeline.training.ranks import Ranks
 from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.stage import Stage
@@ -65,6 +66,7 @@ def save_checkpoint(
     *,
     keep: int,
     ranks: Ranks,
+    harvest: Harvest | None = None,
 ) -> None:
     """Write the checkpoint of an epoch, or of the middle of one; all ranks must call this together.
 
@@ -75,8 +77,13 @@ def save_checkpoint(
     Raises:
         TrainingError: On every rank, if the file can't be written.
     """
-    states = ranks.gathered({"generators": _generators(), "seen": progress.seen})
-    ranks.from_first(lambda: _write(folder, stage, progress, recipe_digest, states, keep))
+    own: dict[str, Any] = {"generators": _generators(), "seen": progress.seen}
+    whole: dict[str, Any] = {}
+    if harvest is not None:
+        own["harvest"] = harvest.rank_state()
+        whole["harvest"] = harvest.merged_state()
+    whole["ranks"] = ranks.gathered(own)
+    ranks.from_first(lambda: _write(folder, stage, progress, recipe_digest, whole, keep))
 
 
 def _write(
@@ -84,13 +91,13 @@ def _write(
     stage: Stage,
     progress: Progress,
     recipe_digest: str,
-    ranks: list[dict[str, Any]],
+    whole: dict[str, Any],
     keep: int,
 ) -> None:
     buffer = io.BytesIO()
     own = stage.state()
     with stage.folded():
-        state = {"model": stage.network.state_dict(), "stage": own, "ranks": ranks}
+        state = {"model": stage.network.state_dict(), "stage": own, **whole}
         torch.save(state | _rest(stage, progress, recipe_digest), buffer)
     finished = progress.loader is None
     path = folder.checkpoint_path(progress.epoch) if finished else folder.middle_path
@@ -168,7 +175,11 @@ def newest_checkpoint(folder: RunFolder) -> Path | None:
 
 
 def load_checkpoint(
-    path: Path, stage_of: Callable[[int], Stage], recipe_digest: str, ranks: Ranks
+    path: Path,
+    stage_of: Callable[[int], Stage],
+    recipe_digest: str,
+    ranks: Ranks,
+    harvest: Harvest | None = None,
 ) -> Progress:
     """Put a checkpoint's state into its stage's network and optimiser, and torch's generators.
 
@@ -178,6 +189,7 @@ def load_checkpoint(
         recipe_digest: Of the recipe that is to go on.
         ranks: Where there were as many, each goes on with its own generator and sums; else the
             first one takes over the sums of all.
+        harvest: Goes on with what was harvested; None for a run that does not.
 
     Raises:
         RecipeError: If it can't be read, or belongs to another recipe.
@@ -202,6 +214,11 @@ def load_checkpoint(
     stage.optimizer.load_state_dict(state["optimizer"])
     if len(state["ranks"]) == ranks.size:
         _set_generators(state["ranks"][ranks.rank]["generators"])
+    if harvest is not None:
+        of_ranks = [one["harvest"] for one in state["ranks"]]
+        same = len(of_ranks) == ranks.size
+        mine = [of_ranks[ranks.rank]] if same else of_ranks if ranks.leads else []
+        harvest.load_state(mine, state["harvest"])
     return progress
 
 

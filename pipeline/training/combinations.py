@@ -1,5 +1,6 @@
 """Choices that are each allowed and make no sense together: refused before anything runs."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ def check_combinations(recipe: "Recipe") -> None:
     _check_reweighting(recipe)
     _check_second_stage(recipe)
     _check_refresh(recipe)
+    _check_harvest(recipe)
     if recipe.train.accumulate > 1 and recipe.loss.average == "weights":
         raise RecipeError(
             "loss.average = 'weights' divides by the sum of a batch's weights, and "
@@ -83,6 +85,21 @@ def _check_refresh(recipe: "Recipe") -> None:
             f"train.keep_checkpoints must be above refresh.lag = {refresh.lag} with "
             f"refresh.executor = 'external', got {keep}: the watcher would find no checkpoint to "
             "make the maps from that training waits for"
+        )
+
+
+def _check_harvest(recipe: "Recipe") -> None:
+    if recipe.refresh.mode == "pass":
+        for item in fields(recipe.harvest):
+            if getattr(recipe.harvest, item.name) != item.default:
+                raise RecipeError(
+                    f"harvest.{item.name} must be left out with refresh.mode = 'pass', where it "
+                    "would do nothing: set refresh.mode = 'harvest'"
+                )
+    elif not recipe.augment.reads_maps:
+        raise RecipeError(
+            f"refresh.mode must be 'pass' with augment.method = {recipe.augment.name!r} as it is "
+            "set, which reads no maps, got 'harvest'"
         )
 
 

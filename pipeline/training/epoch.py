@@ -4,6 +4,8 @@ Legend: B samples of a batch, S side of the network's input.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from loaders.batches import Batch
 from loaders.methods.keep_augment import KeepAugment
 from pipeline.training.epoch_sums import EpochSums
+from pipeline.training.harvest import Harvest
 from pipeline.training.keep_salient import keep_salient
 from pipeline.training.pauses import Pauses
 from pipeline.training.ranks import ALONE, Ranks
@@ -33,6 +36,7 @@ def train_epoch(
     sums: EpochSums,
     pauses: Pauses,
     progress: StepProgress,
+    harvest: Harvest | None = None,
 ) -> None:
     """Train on the batches of one epoch that are left; stage and loader must be set to it.
 
@@ -43,6 +47,7 @@ def train_epoch(
         sums: What this rank has summed of the epoch before; grows.
         pauses: Asked at every step whether to go on.
         progress: Called after each batch.
+        harvest: Takes the maps of the steps; None for nobody.
 
     Raises:
         Stopped: If `pauses` said so.
@@ -56,7 +61,12 @@ def train_epoch(
         done = number + 1
         at_step = done % accumulate == 0 or done == num_batches
         with stage.gradients(shared=at_step):
-            loss, right = _forward(parts, stage, batch, epoch)
+            with nullcontext() if harvest is None else harvest.listening():
+                logits, labels = _forward(parts, stage, batch, epoch)
+            if harvest is not None:
+                taken = partial(harvest.take, batch, logits)
+                sums.time_harvest(taken)
+            loss, right = _loss(stage, logits, labels, epoch)
             if problem is None and not torch.isfinite(loss):
                 problem = _not_finite(parts, batch, epoch, number)
             (loss * shares[number]).backward()  # type: ignore[no-untyped-call]
@@ -87,19 +97,23 @@ def batch_shares(bounds: NDArray[np.int64], accumulate: int, ranks: Ranks = ALON
     return shares
 
 
-def _forward(
-    parts: RunParts, stage: Stage, batch: Batch, epoch: int
-) -> tuple[Tensor, float | None]:
+def _forward(parts: RunParts, stage: Stage, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
+    """Return logits and labels of a batch, on the run's device."""
     moved = batch.to(parts.device)
     method = stage.loader.dataset.method
     if isinstance(method, KeepAugment) and not method.needs_maps:
         moved = keep_salient(method, stage.network, moved, epoch=epoch, seed=parts.recipe.seed)
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
         logits = stage.logits(moved.images.contiguous(memory_format=torch.channels_last))
-    loss = stage.objective(logits.float(), moved.labels, epoch)
-    if moved.labels.ndim == 2:
+    return logits, moved.labels
+
+
+def _loss(stage: Stage, logits: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, float | None]:
+    """Return the loss of a batch, and how many answers are right."""
+    loss: Tensor = stage.objective(logits.float(), labels, epoch)
+    if labels.ndim == 2:
         return loss, None  # an image of several classes has no right answer to count
-    return loss, float((logits.detach().argmax(1) == moved.labels).sum())
+    return loss, float((logits.detach().argmax(1) == labels).sum())
 
 
 def _not_finite(parts: RunParts, batch: Batch, epoch: int, step: int) -> str:

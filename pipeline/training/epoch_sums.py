@@ -1,6 +1,7 @@
 """What an epoch of training has summed: the figures of its row in metrics.csv, over all ranks."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,12 +21,20 @@ class EpochSums:
     samples: int = 0
     loss: float = 0.0
     right: float | None = 0.0
+    harvest: float = 0.0
+    """Processor time of this rank's process for maps out of its steps."""
 
     def add(self, num: int, loss: float, right: float | None) -> None:
         """Add a batch's mean loss and number of right answers; None for mixed images."""
         self.samples += num
         self.loss += loss * num
         self.right = None if self.right is None or right is None else self.right + right
+
+    def time_harvest(self, work: Callable[[], None]) -> None:
+        """Do something for the sake of harvested maps, and count its processor time."""
+        begun = time.process_time()
+        work()
+        self.harvest += time.process_time() - begun
 
     def as_row(self, seen: EpochReport, processes: int) -> Row:
         """Return the columns of metrics.csv that an epoch's loop and its loader know.
@@ -49,6 +58,7 @@ class EpochSums:
             "seconds_train": seen.seconds,
             "seconds_wait": seen.seconds_wait,
             "seconds_method": seen.seconds_method / processes,
+            "seconds_harvest": self.harvest,
         }
 
 

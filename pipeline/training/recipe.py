@@ -8,6 +8,7 @@ from loaders.methods.method import MethodOptions
 from loaders.methods.scae import ScaeOptions
 from pipeline.training.checks import require
 from pipeline.training.combinations import check_combinations
+from pipeline.training.harvest_recipe import HarvestRecipe
 from pipeline.training.losses.options import LossRecipe
 from pipeline.training.refresh_recipe import LATER_REFRESH_KEYS, RefreshRecipe
 from pipeline.training.second_stage_options import SecondStageRecipe
@@ -153,6 +154,8 @@ class Recipe:
     """What is erased or mixed: a method of `loaders.methods.registry`, and its options."""
     refresh: RefreshRecipe = field(default_factory=RefreshRecipe)
     """When maps are made anew."""
+    harvest: HarvestRecipe = field(default_factory=HarvestRecipe)
+    """How they are taken from training's own steps."""
     evaluate: EvaluateRecipe = field(default_factory=EvaluateRecipe)
     """What is measured."""
     second_stage: SecondStageRecipe = field(default_factory=SecondStageRecipe)
@@ -187,12 +190,17 @@ class Recipe:
         return f"augment.method = {self.augment.name!r}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe as TOML values; what is left out stays out, `LATER_KEYS` too."""
+        """Return the recipe as TOML values; what is left out stays out, `LATER_KEYS` too.
+
+        Section [harvest] is there with `refresh.mode = "harvest"` alone.
+        """
         fields = _without_none(asdict(self))
         for section, keys in LATER_KEYS.items():
             for key, default in keys.items():
                 if fields[section].get(key) == default:
                     fields[section].pop(key, None)
+        if self.refresh.mode != "harvest":
+            del fields["harvest"]
         return {**fields, "augment": {"method": self.augment.name, **fields["augment"]}}
 
     def digest(self) -> str:

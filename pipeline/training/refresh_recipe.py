@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pipeline.training.checks import refuse_unused, require
 
 LATER_REFRESH_KEYS: dict[str, Any] = {
+    "mode": "pass",
     "executor": "inline",
     "lag": 1,
     "adopt": "in-order",
@@ -31,6 +32,10 @@ _PLACES = ("workers", "scheduler", "scheduler_file")
 class RefreshRecipe:
     """Section [refresh]."""
 
+    mode: Literal["pass", "harvest"] = "pass"
+    """pass: maps are made by a pass over all images, every `interval` epochs; harvest: after every
+    epoch out of its own forward passes, see section [harvest], and by passes where `interval` says
+    so, to bound how far they drift."""
     interval: int = 4
     """R: epochs between refreshes; 0 = never."""
     when: Literal["interval", "adaptive"] = "interval"
@@ -76,6 +81,7 @@ class RefreshRecipe:
         refuse_unused(self, "refresh.executor", _USED_BY, choice="executor")
         refuse_unused(self, "refresh.when", _ADAPTIVE, choice="when")
         self._check_external()
+        self._check_harvest()
         self._check_places()
 
     def _check_external(self) -> None:
@@ -88,6 +94,11 @@ class RefreshRecipe:
         if self.executor == "external":
             allowed = "'interval' with executor = 'external', which knows only the recipe"
             require("when", self.when == "interval", allowed, self.when)
+
+    def _check_harvest(self) -> None:
+        if self.mode == "harvest":
+            allowed = "'inline' with mode = 'harvest', whose maps are there when an epoch ends"
+            require("executor", self.executor == "inline", allowed, self.executor)
 
     def _check_places(self) -> None:
         named = [name for name in _PLACES if getattr(self, name)]

@@ -10,6 +10,7 @@ from pipeline.errors import RecipeError, Stopped
 from pipeline.refresh.policy import RefreshDecision
 from pipeline.training.checkpoint import Progress
 from pipeline.training.contact import Contact
+from pipeline.training.harvest import Harvest
 from pipeline.training.inline_refresh import refresh_from_checkpoint
 from pipeline.training.later_maps import AdoptedMaps, LaterMaps
 from pipeline.training.pending_maps import WANTED, pending_epochs
@@ -19,6 +20,9 @@ from pipeline.training.run_folder import Row, RunFolder
 from pipeline.training.run_log import WARNING
 from pipeline.training.setup import RunParts
 from pipeline.training.stage import Stage
+
+HARVESTED = "harvest"
+"""What metrics.csv says of an epoch whose maps came out of its own steps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +45,17 @@ class Refreshes:
         parts: The run's parts; their network holds the weights of the checkpoint in question.
         folder: Where its checkpoints are.
         contact: Told how far a refresh is, and asked between batches whether to stop.
+        harvest: Maps out of training's own steps, published after every epoch; None for none.
     """
 
-    def __init__(self, parts: RunParts, folder: RunFolder, contact: Contact) -> None:
+    def __init__(
+        self,
+        parts: RunParts,
+        folder: RunFolder,
+        contact: Contact,
+        harvest: Harvest | None = None,
+    ) -> None:
+        self._harvest = harvest
         self._parts = parts
         self._folder = folder
         self._contact = contact
@@ -134,6 +146,11 @@ class Refreshes:
         elif decision.wanted:
             adopted, making = self._refresh(progress.epoch, decision.reason)
             seconds += making
+            self._take_over(adopted)
+        elif self._harvest is not None and self._needs_maps(progress.epoch):
+            told["refresh"] = HARVESTED
+            adopted, making = self._publish(self._harvest, progress.epoch)
+            seconds += making
         told["seconds_refresh"] = round(seconds, 3)
         if adopted is None:
             return Following(generation=progress.generation, told=told)
@@ -185,6 +202,31 @@ class Refreshes:
         adopted = AdoptedMaps(epoch=epoch, generation=number, told=f"{made} ({reason})")
         return adopted, report.seconds_whole
 
+    def _needs_maps(self, epoch: int) -> bool:
+        """Return whether an epoch of the first stage follows."""
+        return epoch + 1 < self._parts.recipe.train.epochs
+
+    def _publish(self, harvest: Harvest, epoch: int) -> tuple[AdoptedMaps, float]:
+        """Publish what was harvested; return it and the time that this takes."""
+        begun = time.perf_counter()
+
+        def work() -> tuple[int, str]:
+            report, found = harvest.publish(self._folder, epoch)
+            shown = f"{found.coverage:.1%} of their cells seen, {found.age:.1f} epochs ago"
+            number = report.generation.number
+            return number, f"harvested maps: generation {number}, {shown}"
+
+        number, text = self._parts.ranks.from_first(work)
+        adopted = AdoptedMaps(epoch=epoch, generation=number, told=text)
+        return adopted, time.perf_counter() - begun
+
+    def _take_over(self, made: AdoptedMaps) -> None:
+        """Let the harvest go on from the maps of a true refresh."""
+        harvest = self._harvest
+        if harvest is not None:
+            generation = SaliencyStore.open(self._parts.cache).generation(made.generation)
+            harvest.take_over(generation, made.epoch)
+
     def _advance(self, later: LaterMaps, progress: Progress, *, wanted: bool) -> AdoptedMaps | None:
         """Begin what is wanted and take what is due, on the first rank for all of them."""
 
@@ -212,7 +254,8 @@ class Refreshes:
 
     def _require_none_needed(self) -> None:
         method, recipe = self._parts.method, self._parts.recipe
-        if method is None or not method.needs_maps or recipe.refresh.interval:
+        made = recipe.refresh.interval or recipe.refresh.mode == "harvest"
+        if method is None or not method.needs_maps or made:
             return
         raise RecipeError(
             f"augment.method = {recipe.augment.name!r} takes its places from saliency maps, but "

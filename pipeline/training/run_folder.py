@@ -21,8 +21,8 @@ METRIC_COLUMNS = (
     "test_top1", "test_top5", "test_balanced", "test_ece", "test_many", "test_medium", "test_few",
     "erased", "mixed", "unguided", "centre_saliency", "erased_pixels", "erased_pixels_many",
     "erased_pixels_medium", "erased_pixels_few", "images_per_second", "seconds_train",
-    "seconds_wait", "seconds_method", "seconds_refresh", "seconds_evaluate", "share_wait",
-    "share_method", "share_refresh", "refresh", "map_distance", "adopted",
+    "seconds_wait", "seconds_method", "seconds_harvest", "seconds_refresh", "seconds_evaluate",
+    "share_wait", "share_method", "share_refresh", "refresh", "map_distance", "adopted",
 )  # fmt: skip
 """Columns of metrics.csv, one row an epoch. `seconds_refresh` is the time that training stood still
 for maps, `map_distance` what an adaptive refresh measured, `adopted` the epoch whose weights' maps

@@ -13,6 +13,7 @@ from pipeline.training.epoch import train_epoch
 from pipeline.training.epoch_sums import EpochSums, epoch_row, seen_so_far, taken_up
 from pipeline.training.evaluation import evaluate_run
 from pipeline.training.first_stage import first_stage
+from pipeline.training.harvest import Harvest
 from pipeline.training.pauses import Pauses
 from pipeline.training.ranks import ALONE
 from pipeline.training.refreshes import Refreshes
@@ -33,6 +34,7 @@ class RunLoop:
         folder: The run folder.
         contact: Asked between steps whether to stop, and shown them.
         refreshes: Say which maps an epoch draws from.
+        harvest: Takes maps from the first stage's steps; None for a run that does not.
         log: Told what happens.
         checkpoint_seconds: Time between two checkpoints in the middle of an epoch; 0 for none.
     """
@@ -43,11 +45,12 @@ class RunLoop:
         folder: RunFolder,
         contact: Contact,
         refreshes: Refreshes,
+        harvest: Harvest | None,
         log: RunLog,
         checkpoint_seconds: float,
     ) -> None:
         self.parts, self.folder, self.contact = parts, folder, contact
-        self.refreshes, self.log = refreshes, log
+        self.refreshes, self.harvest, self.log = refreshes, harvest, log
         self.checkpoint_seconds = checkpoint_seconds
         self.ranks = parts.ranks
         self.stage = first_stage(parts)
@@ -92,7 +95,10 @@ class RunLoop:
             self._checkpoint(epoch - 1, generation, rows, sums)
 
         pauses = Pauses(self.ranks, self.contact.stop, self.checkpoint_seconds, save)
-        train_epoch(parts, stage, epoch, sums, pauses, self.contact.progress(label))
+        harvest = self.harvest if stage.number == 1 else None
+        train_epoch(parts, stage, epoch, sums, pauses, self.contact.progress(label), harvest)
+        if harvest is not None:
+            sums.time_harvest(lambda: harvest.end_epoch(epoch))
         row: Row = {
             "epoch": epoch,
             "stage": stage.number,
@@ -165,6 +171,7 @@ class RunLoop:
             parts.recipe.digest(),
             keep=parts.recipe.train.keep_checkpoints,
             ranks=self.ranks,
+            harvest=self.harvest,
         )
         if middle is None and self.ranks.leads:
             self.folder.write_metrics(rows)

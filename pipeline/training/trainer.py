@@ -12,6 +12,7 @@ from pipeline.refresh.plan import resolve_device
 from pipeline.training.checkpoint import Progress, load_checkpoint, newest_checkpoint
 from pipeline.training.contact import Contact, Log, Progressing
 from pipeline.training.folder_lock import folder_lock
+from pipeline.training.harvest import Harvest
 from pipeline.training.ranks import Ranks, joined_ranks
 from pipeline.training.recipe import Recipe
 from pipeline.training.refreshes import Refreshes
@@ -88,16 +89,19 @@ def _train(recipe: Recipe, options: TrainOptions, ranks: Ranks) -> RunFolder:
             lambda: build_parts(recipe, cache, accept_stale=options.accept_stale, ranks=ranks)
         )
         contact = Contact(log=log, progress=options.progress, stop=options.stop)
-        refreshes = Refreshes(parts, folder, contact)
+        harvest = None
+        if recipe.refresh.mode == "harvest":
+            harvest = ranks.together(lambda: Harvest(parts))
+        refreshes = Refreshes(parts, folder, contact, harvest)
         held.callback(refreshes.close)
-        loop = RunLoop(parts, folder, contact, refreshes, log, options.checkpoint_seconds)
+        loop = RunLoop(parts, folder, contact, refreshes, harvest, log, options.checkpoint_seconds)
         # Dropout must not be the same for the samples of every rank.
         torch.manual_seed(recipe.seed + RANK_SEEDS * ranks.rank)
         if newest is None:
             first = ranks.from_first(refreshes.first_generation)
             progress = Progress(epoch=-1, generation=first)
         else:
-            progress = load_checkpoint(newest, loop.stage_of, recipe.digest(), ranks)
+            progress = load_checkpoint(newest, loop.stage_of, recipe.digest(), ranks, harvest)
             ranks.together(lambda: refreshes.resume(progress))
         if ranks.leads:
             _tell_beginning(parts, options, progress, log)

@@ -153,7 +153,7 @@ def test_rows_do_not_depend_on_their_companions() -> None:
         [
             View(tuple(m.reshape(-1)), tuple(map(tuple, p)), (32, 32))
             for m, p in zip(views.matrices, views.half_planes, strict=True)
-        ]  # type: ignore[arg-type]
+        ]
         + [turned]
     )
     maps = _maps(3, (21, 8, 8))

@@ -87,8 +87,9 @@ def _assert_same_end(first: RunFolder, second: RunFolder) -> None:
         ["train.batch_size=16", "train.ema=0.9", "train.workers=2"],
         ["train.epochs=3", "second_stage.name=mislas", "second_stage.epochs=2"],
         ["network.name=FOLDER/dropping.py:build"],
+        ["refresh.mode=harvest", "refresh.interval=3", "train.batch_size=8", "train.accumulate=2"],
     ],
-    ids=["accumulated", "averaged-workers", "second-stage", "dropout"],
+    ids=["accumulated", "averaged-workers", "second-stage", "dropout", "harvested"],
 )
 def test_a_run_stopped_over_and_over_ends_as_the_undisturbed_one(
     tmp_path: Path, tiny_recipe: MakeRecipe, overrides: list[str]

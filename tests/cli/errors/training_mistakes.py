@@ -88,6 +88,22 @@ TRAINING_MISTAKES = (
         prepare=lambda place: place.write("mine.toml", 'extends = "mine.toml"\n'),
     ),
     _set(
+        "harvest-without-its-mode",
+        "harvest.decay=0.9",
+        "harvest.decay must be left out with refresh.mode = 'pass'",
+        "set refresh.mode = 'harvest'",
+        "pipeline/training/combinations.py::_check_harvest",
+        BUILT,
+    ),
+    _set(
+        "harvest-for-nobody",
+        "refresh.mode=harvest --set augment.method=cutmix",
+        "refresh.mode must be 'pass' with augment.method = 'cutmix'",
+        "which reads no maps",
+        "pipeline/training/combinations.py::_check_harvest#2",
+        BUILT,
+    ),
+    _set(
         "override-without-value",
         "train.epochs",
         "--set must be key=value",
