@@ -28,6 +28,7 @@ SETTINGS = (
     "train.batch_size=8", "train.accumulate=2", "train.ema=0.5", "refresh.interval=1",
     "train.epochs=3", "second_stage.name=crt", "second_stage.epochs=1",
 )  # fmt: skip
+HARVEST = ("refresh.mode=harvest", "refresh.interval=0")
 LATEST_QUESTION = 5
 """Such a run asks a rank about 26 times whether to stop; all strikes are to fall before its end."""
 
@@ -78,11 +79,17 @@ def _killed_over_and_over(
     raise AssertionError("the run does not end")
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(
+    ("ranks", "words"), [(1, ()), (2, ()), (2, HARVEST)], ids=["1", "2", "2-harvested"]
+)
 def test_a_run_that_is_killed_ends_with_the_weights_of_an_undisturbed_one(
-    tmp_path: Path, tiny_recipe: MakeRecipe, run_ranks: RunRanks, ranks: int
+    tmp_path: Path,
+    tiny_recipe: MakeRecipe,
+    run_ranks: RunRanks,
+    ranks: int,
+    words: tuple[str, ...],
 ) -> None:
-    recipe = tiny_recipe(*SETTINGS)
+    recipe = tiny_recipe(*SETTINGS, *words)
     whole = _undisturbed(run_ranks, recipe, tmp_path / "whole", ranks)
     end, hits = _killed_over_and_over(run_ranks, recipe, tmp_path / "killed", ranks, seed=ranks)
     assert hits >= 2
