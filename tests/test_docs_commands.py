@@ -51,6 +51,13 @@ PLANS: dict[str, PagePlan] = {
             NotRun('{"time"', "a line of a log, of another run"),
         ),
     ),
+    "harvest.md": PagePlan(
+        not_run=(
+            NotRun("scae train --recipe recipes/cifar10_lt_harvest.toml",
+                   "hours; tests/training runs both kinds on small data"),
+            NotRun("scae refresh --data shapes --cache true.zarr", "of the run above"),
+        ),
+    ),
     "long-tail.md": PagePlan(
         swaps=(
             Swap("runs/first --resume", "runs/first --resume --debug --imbalance 50", "hours"),
