@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+REFRESH = "refresh --network resnet8 --weights random --size 16"
+"""A refresh that still lacks data and cache."""
+NEW_CACHE = "refresh --data {data} --cache {tmp}/new.zarr --size 16"
+"""A refresh that still lacks network and weights."""
+OWN_CACHE = "{tmp}/maps.zarr"
+"""Where `Place.own_cache` copies to."""
+NEW_RUN = "train --run {tmp}/new"
+"""A training run that has no recipe of its own."""
+NEXT_RUN = f"{NEW_RUN} --from-run {{run}}"
+"""A training run by the recipe and on the data of the shared run."""
 RECIPE = """
 [data]
 size = 16
@@ -126,6 +136,12 @@ def scae(line: str, place: Place) -> Answer:
     return Answer(result.exit_code, result.stderr, result.output, frozenset(sites_at(lines)))
 
 
+def done(line: str, place: Place) -> None:
+    """Run a command line that has to succeed, to prepare a place."""
+    answer = scae(line, place)
+    assert answer.code == 0, answer.stderr
+
+
 def provoke(mistake: Mistake, shared: Place, tmp: Path) -> Answer:
     """Make a mistake in the folder `tmp`."""
     with pytest.MonkeyPatch.context() as patch:
@@ -166,10 +182,5 @@ def make_shared(root: Path) -> Place:
             f"{REFRESH} --data {{data}} --cache {{cache}}",
             f"train --recipe {root}/tiny.toml --data {{data}} --run {{run}}",
         ):
-            answer = scae(line, place)
-            assert answer.code == 0, answer.stderr
+            done(line, place)
     return place
-
-
-REFRESH = "refresh --network resnet8 --weights random --size 16"
-"""A refresh that still lacks data and cache."""
