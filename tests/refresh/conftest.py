@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from cache_store.store import SaliencyStore
 from pipeline.refresh.job import execute
 from pipeline.refresh.plan import RefreshOptions, plan_refresh
 from pipeline.refresh.policy import RefreshPolicy
@@ -97,6 +99,24 @@ class WatchedRun:
         options = replace(followed.options, epoch=epoch)
         plan = plan_refresh(followed.data, network, cache, options, opened=self.data)
         return execute(plan, opened=self.data).generation.digest
+
+    def published(self) -> dict[int | None, str]:
+        """Return epoch -> digest of what is in the cache."""
+        store = SaliencyStore.open(self.cache)
+        found = [store.generation(number) for number in store.generations()]
+        assert len({one.provenance.epoch for one in found}) == len(found), "an epoch was made twice"
+        return {one.provenance.epoch: one.digest for one in found}
+
+    def heartbeat(self) -> dict[str, Any]:
+        beat: dict[str, Any] = json.loads((self.root / "watch" / "heartbeat.json").read_text())
+        return beat
+
+    def idle(self) -> bool:
+        """Tell whether the watcher waits for something to do."""
+        try:
+            return self.heartbeat()["state"] == "waiting"
+        except FileNotFoundError:
+            return True
 
     def kept(self, epoch: int) -> Path:
         path = self.root / f"kept-{epoch}.pt"
