@@ -1,8 +1,9 @@
-"""What the store's reliability runs share: a process to kill."""
+"""What the store's tests share: a process to kill, and a store of four generations."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cache_store.store import SaliencyStore
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from cache_store.generation import Generation
+
+    Publish = Callable[..., Generation]
+    MakeStore = Callable[..., SaliencyStore]
 
 HERE = Path(__file__).parent
 
@@ -73,3 +81,20 @@ def make_child() -> Iterator[Callable[[], Child]]:
 def child(make_child: Callable[[], Child]) -> Child:
     """Start one child process for the module."""
     return make_child()
+
+
+@pytest.fixture
+def store(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_store: MakeStore,
+    publish: Publish,
+) -> SaliencyStore:
+    """Four generations; made once, then copied."""
+    made = tmp_path_factory.getbasetemp() / "four-generations"
+    if not made.exists():
+        store = make_store(made, 12)
+        for salt in range(4):
+            publish(store, weights=str(salt), salt=salt)
+    shutil.copytree(made, tmp_path / "c")
+    return SaliencyStore.open(tmp_path / "c", "r+", fsync=False)

@@ -12,6 +12,7 @@ from cache_store.leases import LEASES, condemn, is_condemned, read_leases
 from cache_store.local_backend import LocalBackend
 from cache_store.memory_backend import MemoryBackend
 from cache_store.store import SaliencyStore
+from tests.cache_store.store_files import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,27 +42,20 @@ def store(
 
 
 def _files(store: SaliencyStore) -> list[str]:
-    return [info.key for info in LocalBackend.list(_backend(store), LEASES)]
-
-
-def _backend(store: SaliencyStore) -> LocalBackend:
-    backend = store._backend
-    if not isinstance(backend, LocalBackend):
-        pytest.fail("these tests look at files")
-    return backend
+    return [info.key for info in LocalBackend.list(backend_of(store), LEASES)]
 
 
 def _age(store: SaliencyStore, seconds: float) -> None:
     """Make all leases look as if they were written that long ago."""
     for key in _files(store):
-        path = _backend(store).root / key
+        path = backend_of(store).root / key
         written = path.stat().st_mtime - seconds
         os.utime(path, (written, written))
 
 
 def test_a_lease_is_one_record_that_release_removes(store: SaliencyStore) -> None:
     lease = store.lease(1, owner="job 7")
-    (info,) = read_leases(_backend(store))
+    (info,) = read_leases(backend_of(store))
     assert (info.generation, info.owner) == (1, "job 7")
     lease.release()
     lease.release()
@@ -134,12 +128,12 @@ def test_a_generation_under_collection_can_not_be_leased_but_the_latest_can(
     store: SaliencyStore,
 ) -> None:
     for number in (1, 3):
-        condemn(_backend(store), number)
+        condemn(backend_of(store), number)
     with pytest.raises(CacheNotFoundError, match=r"generation 1 .* is being collected"):
         store.lease(1, owner="me")
     store.lease(3, owner="me").release()
     store.gc(keep=2, grace_seconds=0)
-    assert not is_condemned(_backend(store), 3)
+    assert not is_condemned(backend_of(store), 3)
 
 
 def test_a_lease_taken_between_the_look_and_the_mark_is_seen(
@@ -157,12 +151,12 @@ def test_a_lease_taken_between_the_look_and_the_mark_is_seen(
 
 def test_ended_and_unreadable_leases_are_swept_after_the_grace(store: SaliencyStore) -> None:
     store.lease(2, owner="dead", seconds=10)
-    (_backend(store).root / LEASES / "odd.json").write_text("{")
+    (backend_of(store).root / LEASES / "odd.json").write_text("{")
     _age(store, 1000)
     live = store.lease(2, owner="live")
     assert store.gc(keep=3, grace_seconds=3600).removed == ()
     assert len(store.gc(keep=3, grace_seconds=60).removed) == 2
-    assert [info.owner for info in read_leases(_backend(store))] == ["live"]
+    assert [info.owner for info in read_leases(backend_of(store))] == ["live"]
     live.release()
 
 

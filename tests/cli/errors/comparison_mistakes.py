@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.cli.errors.provoke import TABLE, Mistake
-
-if TYPE_CHECKING:
-    pass
-
 
 REPORT = "report {run} --out {tmp}/report --recipes {tmp}"
 SWEEP = "sweep {run}/recipe.toml --runs {tmp}/runs"

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.cli.errors.provoke import Mistake
-
-if TYPE_CHECKING:
-    pass
-
 
 EVALUATE = "evaluate --network resnet8 --weights random --data shapes"
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.cli.errors.provoke import Mistake, each
-
-if TYPE_CHECKING:
-    pass
-
 
 PREVIEW = "preview --data {data} --cache {cache}"
 BATCH = "preview --loader {run}/recipe.toml --cache {cache}"
