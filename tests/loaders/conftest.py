@@ -23,6 +23,7 @@ from loaders.shapes_forms import FORM_NAMES
 from loaders.transforms import StandardTransform
 from loaders.view import View
 from tests.loaders.index_trees import make_tree
+from tests.loaders.marked_maps import maps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,6 +181,7 @@ def publish_maps() -> Publish:
         block_rows: int = 16,
         *,
         neighbours: bool = True,
+        deep: bool | None = None,
     ) -> Generation:
         store = SaliencyStore.create(
             cache,
@@ -188,6 +190,7 @@ def publish_maps() -> Publish:
             labels=data.labels,
             fingerprint=data.fingerprint,
             data=data.name,
+            deep=deep,
         )
         size = data.images.shape[1]
         provenance = Provenance(
@@ -222,6 +225,17 @@ def publish_maps() -> Publish:
         if neighbours:
             classes_K5[:, 0] = (np.arange(data.num_classes) + 1) % data.num_classes
         return store.publish(writer, classes_K5)
+
+    return publish
+
+
+@pytest.fixture
+def publish_for(tmp_path: Path, publish_maps: Publish) -> Publish:
+    """Publish maps of a data set into tmp_path / 'c' that tell whose they are."""
+
+    def publish(data: ArrayData, epoch: int = 0, *, deep: bool | None = None) -> Generation:
+        maps = maps_of(data, epoch)
+        return publish_maps(data, tmp_path / "c", maps, epoch, neighbours=False, deep=deep)
 
     return publish
 

@@ -16,6 +16,7 @@ from loaders.methods.random_erasing import RandomErasing
 from loaders.methods.scae import Scae, ScaeOptions
 from loaders.partners import permuted_within_classes
 from loaders.policy import Event, ScaePolicy
+from tests.loaders.erased_batches import corner_maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,14 +34,6 @@ STRONG: dict[str, Any] = {"lambda_max": 300.0, "curriculum": False, "area": (0.0
 
 def _method(setting: Setting, **options: Any) -> Scae:  # noqa: ANN401
     return ScaeOptions(p_min=1.0, p_max=1.0, **options).build(setting)
-
-
-def _corner_maps(num: int) -> NDArray[np.uint8]:
-    """Row i is salient in one of four corners: i % 4."""
-    maps = np.zeros((num, 4, 4), np.uint8)
-    for row in range(num):
-        maps[row, 3 * (row // 2 % 2), 3 * (row % 2)] = 255
-    return maps
 
 
 def _corners(draft: Draft) -> NDArray[np.int64]:
@@ -70,7 +63,7 @@ def test_lambda_zero_is_random_erasing_with_the_same_law(
     make_draft: MakeDraft, setting: MakeSetting
 ) -> None:
     """Same code path as SCAE, and the centres' law of the baseline that shares its clip."""
-    maps = _corner_maps(4000)
+    maps = corner_maps(4000)
     drafts = [make_draft(4000, maps=maps, epoch=5) for _ in range(3)]
     _method(setting(), lambda_max=0.0).apply(drafts[0])
     _method(setting(), semantic=False).apply(drafts[1])
@@ -85,7 +78,7 @@ def test_protective_mode_spares_what_guided_mode_seeks(
     make_draft: MakeDraft, setting: MakeSetting
 ) -> None:
     for sign, hits in ((1, 400), (-1, 0)):
-        draft = make_draft(400, maps=_corner_maps(400))
+        draft = make_draft(400, maps=corner_maps(400))
         _method(setting(), **{**STRONG, "lambda_max": sign * 300.0}).apply(draft)
         middle = (draft.boxes[:, :2] + draft.boxes[:, 2:]) // 2
         salient = np.array([12 * (np.arange(400) // 2 % 2), 12 * (np.arange(400) % 2)]).T
@@ -96,7 +89,7 @@ def test_protective_mode_spares_what_guided_mode_seeks(
 def test_permuted_maps_are_those_of_other_images_of_the_class(
     make_draft: MakeDraft, setting: MakeSetting
 ) -> None:
-    maps, labels = _corner_maps(40), np.arange(40) // 10
+    maps, labels = corner_maps(40), np.arange(40) // 10
     draft = make_draft(40, maps=maps, labels=labels)
     _method(setting(), maps="permuted", **STRONG).apply(draft)
     givers = permuted_within_classes(labels, draft.sources.seed)
@@ -177,7 +170,7 @@ def test_half_lambda_from_the_start_has_the_curriculums_mean() -> None:
 
 
 def test_ablations_change_only_what_they_name(make_draft: MakeDraft, setting: MakeSetting) -> None:
-    maps = _corner_maps(300)
+    maps = corner_maps(300)
     tailed = setting(class_counts=(200, 100, 40, 8))
     events, boxes = {}, {}
     for name, options in {
