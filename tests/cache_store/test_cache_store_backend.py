@@ -5,16 +5,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from cache_store.backend import Backend, open_backend
 from cache_store.errors import StoreError
 from cache_store.local_backend import LocalBackend
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.fixture(params=["local", "local-nofsync", "memory", "s3"])
