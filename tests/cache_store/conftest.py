@@ -1,4 +1,4 @@
-"""What the store's tests share: a process to kill, and a store of four generations."""
+"""What the store's tests share: a process to kill, and stores of some generations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cache_store.generation import Generation
-
-    Publish = Callable[..., Generation]
-    MakeStore = Callable[..., SaliencyStore]
 
 HERE = Path(__file__).parent
 
@@ -84,17 +81,27 @@ def child(make_child: Callable[[], Child]) -> Child:
 
 
 @pytest.fixture
-def store(
+def copied(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    make_store: MakeStore,
-    publish: Publish,
-) -> SaliencyStore:
-    """Four generations; made once, then copied."""
-    made = tmp_path_factory.getbasetemp() / "four-generations"
-    if not made.exists():
-        store = make_store(made, 12)
-        for salt in range(4):
-            publish(store, weights=str(salt), salt=salt)
-    shutil.copytree(made, tmp_path / "c")
-    return SaliencyStore.open(tmp_path / "c", "r+", fsync=False)
+    make_store: Callable[..., SaliencyStore],
+    publish: Callable[..., Generation],
+) -> Callable[[int, int], SaliencyStore]:
+    """Open a store of so many generations and samples; made once, then copied."""
+
+    def copy(num_generations: int, num_samples: int) -> SaliencyStore:
+        made = tmp_path_factory.getbasetemp() / f"generations-{num_generations}-{num_samples}"
+        if not made.exists():
+            store = make_store(made, num_samples)
+            for salt in range(num_generations):
+                publish(store, weights=str(salt), salt=salt)
+        shutil.copytree(made, tmp_path / "c")
+        return SaliencyStore.open(tmp_path / "c", "r+", fsync=False)
+
+    return copy
+
+
+@pytest.fixture
+def store(copied: Callable[[int, int], SaliencyStore]) -> SaliencyStore:
+    """Four generations of 12 samples."""
+    return copied(4, 12)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,6 @@ from tests.cache_store.store_files import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from cache_store.generation import Generation
 
@@ -25,20 +23,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def store(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    make_store: MakeStore,
-    publish: Publish,
-) -> SaliencyStore:
-    """Three generations; made once, then copied."""
-    made = tmp_path_factory.getbasetemp() / "three-generations"
-    if not made.exists():
-        store = make_store(made)
-        for salt in range(3):
-            publish(store, weights=str(salt), salt=salt)
-    shutil.copytree(made, tmp_path / "c")
-    return SaliencyStore.open(tmp_path / "c", "r+", fsync=False)
+def store(copied: Callable[[int, int], SaliencyStore]) -> SaliencyStore:
+    """Three generations of 20 samples."""
+    return copied(3, 20)
 
 
 def _files(store: SaliencyStore) -> list[str]:
