@@ -30,6 +30,23 @@ class RowMatch:
     """Numbers of the samples whose image is another than the map was made from."""
 
 
+def rows_of(ids: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the row of each wanted id, whatever the order of either.
+
+    Args:
+        ids: (N,) uint64, each once; at least one.
+        wanted: (M,) uint64.
+
+    Returns:
+        (M,) int64 rows; arbitrary for an id that is not there.
+    """
+    if np.array_equal(ids, wanted):
+        return np.arange(len(ids), dtype=np.int64)
+    order = np.argsort(ids, kind="stable")
+    slots = np.minimum(np.searchsorted(ids[order], wanted), len(ids) - 1)
+    return order[slots].astype(np.int64)
+
+
 def find_rows(
     cache_ids: NDArray[np.uint64],
     cache_contents: NDArray[np.uint32],
@@ -37,12 +54,7 @@ def find_rows(
     content_ids: NDArray[np.uint64],
 ) -> RowMatch:
     """Find each sample's row in the cache, whatever the order of either; see `match_rows`."""
-    if np.array_equal(cache_ids, sample_ids):
-        rows = np.arange(len(cache_ids), dtype=np.int64)
-    else:
-        order = np.argsort(cache_ids, kind="stable")
-        slots = np.minimum(np.searchsorted(cache_ids[order], sample_ids), len(cache_ids) - 1)
-        rows = order[slots].astype(np.int64)
+    rows = rows_of(cache_ids, sample_ids)
     known = cache_ids[rows] == sample_ids
     return RowMatch(
         rows=rows,

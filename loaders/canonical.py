@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.errors import DataError
-from loaders.view_batch import AFFINE_ROW, ViewBatch
+from loaders.view_batch import ViewBatch
 
 POINTS = 4
 """Points a side that stand for the area of an image's cell where a view turns or slants it."""
@@ -70,11 +70,9 @@ def to_canonical(
 
 
 def _straight(back: ViewBatch) -> NDArray[np.bool_]:
-    """Tell which views turn nothing, so that rows and columns part: (B,) bool."""
-    m_B33 = back.matrices
-    aligned_B = (m_B33[:, (0, 1, 2, 2, 2), (1, 0, 0, 1, 2)] == (0, 0, *AFFINE_ROW)).all(axis=1)
+    """Tell which views and clips turn nothing, so that rows and columns part: (B,) bool."""
     one_axis_B = (back.half_planes[..., :2] == 0).any(axis=2).all(axis=1)
-    straight_B: NDArray[np.bool_] = aligned_B & one_axis_B
+    straight_B: NDArray[np.bool_] = back.aligned & one_axis_B
     return straight_B
 
 

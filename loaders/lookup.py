@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cache_store.gains import axis_weights
 from loaders.errors import DataError
 from loaders.gains import unit_maps
-from loaders.view_batch import AFFINE_ROW, NO_CLIP, ViewBatch
+from loaders.view_batch import NO_CLIP, ViewBatch
 
 # B rows, h w native cells, H W output pixels, K places of a row.
 
@@ -96,9 +96,8 @@ class SaliencyField:
 
     def dense(self) -> NDArray[np.float64]:
         """Return A_hat at every output pixel: (B, H, W) float64."""
-        m_B33 = self.views.matrices
-        aligned_B = (m_B33[:, (0, 1, 2, 2, 2), (1, 0, 0, 1, 2)] == (0, 0, *AFFINE_ROW)).all(axis=1)
-        saliency_BHW = np.empty((len(m_B33), *self.views.size))
+        aligned_B = self.views.aligned
+        saliency_BHW = np.empty((len(aligned_B), *self.views.size))
         # The two ways differ in the last digits, so the row alone must decide which it goes.
         for rows, render in (
             (np.flatnonzero(aligned_B), SaliencyField._aligned),

@@ -196,10 +196,4 @@ def _one_size(sizes_B2: NDArray[np.int64], first_size: Sequence[int]) -> Sequenc
 
 
 def _joined(parts: list[ViewBatch], side: int) -> ViewBatch:
-    if not parts:
-        return ViewBatch.whole(0, (side, side))
-    return ViewBatch(
-        matrices=np.concatenate([part.matrices for part in parts]),
-        half_planes=np.concatenate([part.half_planes for part in parts]),
-        size=parts[0].size,
-    )
+    return ViewBatch.joined(parts) if parts else ViewBatch.whole(0, (side, side))

@@ -119,6 +119,15 @@ class ViewBatch:
         """Whether no view needs the projective division."""
         return bool((self.matrices[:, 2] == AFFINE_ROW).all())
 
+    @property
+    def aligned(self) -> NDArray[np.bool_]:
+        """Which views turn nothing, so that rows stay rows: (B,) bool."""
+        rows, columns = (0, 1, 2, 2, 2), (1, 0, 0, 1, 2)
+        aligned_B: NDArray[np.bool_] = (self.matrices[:, rows, columns] == (0, 0, *AFFINE_ROW)).all(
+            axis=1
+        )
+        return aligned_B
+
     def inverted(self, size: tuple[int, int]) -> "ViewBatch":
         """Return the views of the outputs from (H, W) pixels laid over the whole images.
 

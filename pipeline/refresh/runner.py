@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_store.rows import rows_of
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationWriter
 from loaders.image_data import ImageData
@@ -206,8 +207,7 @@ def _in_cache_order(data: ImageData, cache: str) -> ImageData:
     cache_ids = SaliencyStore.open(cache).sample_ids()
     if np.array_equal(cache_ids, data.sample_ids):
         return data
-    order = np.argsort(data.sample_ids)
-    return data.subset(order[np.searchsorted(data.sample_ids[order], cache_ids)])
+    return data.subset(rows_of(data.sample_ids, cache_ids))
 
 
 def _check_unchanged(what: str, found: str, planned: str) -> None:

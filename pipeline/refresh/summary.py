@@ -7,6 +7,7 @@ import numpy as np
 
 from cache_store.errors import StoreError
 from cache_store.generation import Generation
+from cache_store.rows import rows_of
 from cache_store.store import SaliencyStore
 from cache_store.wording import counted
 from loaders.image_data import ImageData
@@ -103,8 +104,7 @@ def measure_quality(generation: Generation, data: ImageData) -> SaliencyQuality 
     """Compare a generation's maps with the data's true masks, None where there are none."""
     if data.masks is None:
         return None
-    order = data.sample_ids.argsort()
-    rows = order[data.sample_ids[order].searchsorted(generation.sample_ids)]
+    rows = rows_of(data.sample_ids, generation.sample_ids)
     return saliency_quality(generation.resident().maps, data.masks[rows])
 
 
@@ -129,8 +129,7 @@ def _names(generation: Generation, data: ImageData) -> list[str]:
     skipped = list(generation.manifest.skipped)
     if not skipped:
         return []
-    order = data.sample_ids.argsort()
-    rows = order[data.sample_ids[order].searchsorted(generation.sample_ids[skipped])]
+    rows = rows_of(data.sample_ids, generation.sample_ids[skipped])
     return [data.describe(int(row)) for row in rows]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,9 @@ from loaders.geometry import CropFlip, ResizedCropFlip
 from loaders.randomness import KeyedStream
 from loaders.view import View
 from loaders.view_batch import ViewBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FINE = 40
 """Points a side of a cell in the brute-force oracle."""
@@ -53,16 +58,16 @@ def any_views(draw: st.DrawFn) -> View:
     return view.cropped(draw(st.integers(-2, 2)), draw(st.integers(-2, 2)), *view.size)
 
 
-def _maps(seed: int, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _maps(seed: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
 def _by_points(
-    maps_yx: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    weights_yx: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    maps_yx: NDArray[np.float64],
+    weights_yx: NDArray[np.float64],
     view: View,
     shape: tuple[int, int],
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], ...]:
+) -> tuple[NDArray[np.float64], ...]:
     """Sum over many points a cell, each sent through the view's own matrix by hand."""
     (num_y, num_x), (height, width) = maps_yx.shape, view.size
     back = np.linalg.inv(np.array(view.matrix).reshape(3, 3))
@@ -82,8 +87,13 @@ def _by_points(
     return sums / FINE**2, coverage / FINE**2
 
 
-def _one(view: View, **arguments: object) -> CanonicalCells:
-    return to_canonical(views=ViewBatch.stack([view]), **arguments)  # type: ignore[arg-type]
+def _one(
+    view: View,
+    maps: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    shape: tuple[int, int],
+) -> CanonicalCells:
+    return to_canonical(maps, weights, ViewBatch.stack([view]), shape)
 
 
 @settings(max_examples=12, deadline=None)
