@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache_store.generation import Generation
-from cache_store.rows import match_rows
+from cache_store.rows import rows_of
 from cache_store.store import SaliencyStore
 from cache_store.writer import GenerationWriter
 from loaders.batches import Batch
@@ -116,11 +115,17 @@ class Harvest:
         if self._merged is not None:
             self._merged.load_state(merged)
 
-    def take_over(self, generation: Generation, epoch: int) -> None:
-        """Begin anew with the maps of a true refresh, on the first rank."""
+    def take_over(self, generation: int, epoch: int) -> None:
+        """Begin anew with the maps of a true refresh, on the first rank.
+
+        Args:
+            generation: Its number.
+            epoch: 0-based epoch whose weights they are of.
+        """
         if self._merged is not None:
-            places_N = self._places(generation)
-            self._merged.begin_with(generation.resident().maps[places_N], epoch, TRUE_VIEWS)
+            rows_N = np.arange(len(self._parts.train_data))
+            maps_Nhw = self._parts.loader.dataset.maps.fetch(generation, rows_N).maps
+            self._merged.begin_with(maps_Nhw, epoch, TRUE_VIEWS)
 
     def publish(self, folder: RunFolder, epoch: int) -> tuple[RefreshReport, Harvested]:
         """Publish the merged maps as a generation, on the first rank.
@@ -154,17 +159,6 @@ class Harvest:
         )
         return report, found
 
-    def _places(self, generation: Generation) -> NDArray[np.int64]:
-        data = self._parts.train_data
-        return match_rows(
-            generation.sample_ids,
-            generation.content_ids,
-            data.sample_ids,
-            data.content_ids,
-            place=generation.url,
-            cure="use the data set it was made for",
-        )
-
 
 def measured(merged: MergedMaps, epoch: int) -> Harvested:
     """Say how much of the images the maps are of, after a 0-based epoch."""
@@ -194,9 +188,7 @@ class _Writing:
         if not blocks:
             return
         writer = GenerationWriter.attach(plan.cache, number, fsync=plan.options.fsync)
-        order = np.argsort(self._sample_ids)
-        cached_N = SaliencyStore.open(plan.cache).sample_ids()
-        rows_N = order[np.searchsorted(self._sample_ids[order], cached_N)]
+        rows_N = rows_of(self._sample_ids, SaliencyStore.open(plan.cache).sample_ids())
         for block in blocks:
             rows_R = rows_N[block.start : block.stop]
             maps_Rhw = quantise(self._merged.values[rows_R].astype(np.float32))

@@ -143,14 +143,10 @@ class Refreshes:
                 self._contact.log(self._expected(progress.epoch, decision.reason))
             adopted = self._advance(self._later, progress, wanted=decision.wanted)
             seconds = time.perf_counter() - begun
-        elif decision.wanted:
-            adopted, making = self._refresh(progress.epoch, decision.reason)
+        elif (made := self._made_now(progress.epoch, decision)) is not None:
+            adopted, making = made
             seconds += making
-            self._take_over(adopted)
-        elif self._harvest is not None and self._needs_maps(progress.epoch):
-            told["refresh"] = HARVESTED
-            adopted, making = self._publish(self._harvest, progress.epoch)
-            seconds += making
+            told["refresh"] = WANTED if decision.wanted else HARVESTED
         told["seconds_refresh"] = round(seconds, 3)
         if adopted is None:
             return Following(generation=progress.generation, told=told)
@@ -202,9 +198,21 @@ class Refreshes:
         adopted = AdoptedMaps(epoch=epoch, generation=number, told=f"{made} ({reason})")
         return adopted, report.seconds_whole
 
-    def _needs_maps(self, epoch: int) -> bool:
-        """Return whether an epoch of the first stage follows."""
-        return epoch + 1 < self._parts.recipe.train.epochs
+    def _made_now(self, epoch: int, decision: RefreshDecision) -> tuple[AdoptedMaps, float] | None:
+        """Make maps by a pass if that is wanted, or else of what training has seen of the images.
+
+        Returns:
+            The maps and the time that all of them take; None if no epoch needs any.
+        """
+        harvest = self._harvest
+        if decision.wanted:
+            made = self._refresh(epoch, decision.reason)
+            if harvest is not None:
+                harvest.take_over(made[0].generation, epoch)
+            return made
+        if harvest is None or epoch + 1 >= self._parts.recipe.train.epochs:
+            return None
+        return self._publish(harvest, epoch)
 
     def _publish(self, harvest: Harvest, epoch: int) -> tuple[AdoptedMaps, float]:
         """Publish what was harvested; return it and the time that this takes."""
@@ -219,13 +227,6 @@ class Refreshes:
         number, text = self._parts.ranks.from_first(work)
         adopted = AdoptedMaps(epoch=epoch, generation=number, told=text)
         return adopted, time.perf_counter() - begun
-
-    def _take_over(self, made: AdoptedMaps) -> None:
-        """Let the harvest go on from the maps of a true refresh."""
-        harvest = self._harvest
-        if harvest is not None:
-            generation = SaliencyStore.open(self._parts.cache).generation(made.generation)
-            harvest.take_over(generation, made.epoch)
 
     def _advance(self, later: LaterMaps, progress: Progress, *, wanted: bool) -> AdoptedMaps | None:
         """Begin what is wanted and take what is due, on the first rank for all of them."""
