@@ -36,7 +36,7 @@ class Overhead:
 
     def with_interval(self, interval: int) -> float:
         """Return the overhead with a refresh every `interval` epochs, 1 or more."""
-        return self.loader + self.harvest + (self.refresh or 0.0) / interval
+        return self.loader + (self.refresh or 0.0) / interval
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for summary.json: the run's own R comes first, then `INTERVALS`."""
@@ -106,6 +106,8 @@ def overhead(rows: Sequence[Row], interval: int, *, inline: bool) -> Overhead | 
 def overhead_lines(measured: Mapping[str, Any]) -> list[str]:
     """Return what summary.json says of the overhead as lines for the user."""
     line = f"overhead   {measured['method']}'s code {measured['loader']:.2%} of the plain steps"
+    if measured.get("harvest"):
+        line += f", harvest {measured['harvest']:.2%}"
     if measured["maps"]:
         line += f", maps {measured['maps']:.1%}, together {measured['total']:.1%}"
     if measured["refresh"] is None:

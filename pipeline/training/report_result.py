@@ -89,8 +89,10 @@ def _time(summary: Mapping[str, Any]) -> str:
 
 
 def _overhead(measured: Mapping[str, Any]) -> str:
+    harvests = measured.get("harvest")  # not there in summaries of older versions
     pairs = {
         "its code in the loader": percent(measured["loader"], 2),
+        **({"harvest in the steps": percent(measured["harvest"], 2)} if harvests else {}),
         "standing still for maps": percent(measured["maps"]),
     }
     if measured["refresh"] is not None:

@@ -63,12 +63,16 @@ def time_chart(metrics: Sequence[Row]) -> Chart | None:
         axes.bar(epochs_E, values_E, width, bottom=bottom_E, color=colour, label=name, linewidth=0)
         bottom_E = bottom_E + values_E
     draw_line(axes, metrics, Curve("seconds_method", "method's code", PURPLE, dashed=True))
+    harvests = np.nan_to_num(column(metrics, "seconds_harvest")).any()
+    if harvests:
+        draw_line(axes, metrics, Curve("seconds_harvest", "harvest", "black", dashed=True))
     legend(axes, 3)
     finish_epochs(axes, metrics, "time (s)")
     return Chart(
         title="Time of an epoch",
         caption="Seconds, on top of one another. The method's code is processor time of a "
-        "process that makes batches: a part of the loading, which the loop waits for or not.",
+        "process that makes batches: a part of the loading, which the loop waits for or not."
+        + (" Harvest is processor time of the steps, for maps out of them." if harvests else ""),
         picture=svg_picture(figure),
     )
 

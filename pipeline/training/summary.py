@@ -132,6 +132,6 @@ def _overhead(parts: RunParts, rows: Sequence[Row]) -> dict[str, Any] | None:
     refresh = parts.recipe.refresh
     interval = refresh.interval if augment.reads_maps else 0
     # Elsewhere the time that training stands still is not a refresh's, nor does it follow from R.
-    inline = refresh.executor == "inline" and refresh.when == "interval"
+    inline = (refresh.mode, refresh.executor, refresh.when) == ("pass", "inline", "interval")
     found = overhead(rows, interval, inline=inline)
     return None if found is None else {"method": augment.name, **found.as_dict()}
