@@ -16,9 +16,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_store.generation import Generation
-from cache_store.store import SaliencyStore
 from loaders.canonical import CanonicalCells, to_canonical
 from loaders.decode import read_resized
 from loaders.geometry import CropFlip, CropParams
@@ -36,6 +35,7 @@ from pipeline.refresh.map_distances import rank_correlations
 from pipeline.refresh.plan import plan_refresh
 from pipeline.saliency.quantise import quantise
 from pipeline.saliency.step_maps import StepMaps
+from pipeline.training.checkpoint import read_state
 from pipeline.training.harvest import Harvest
 from pipeline.training.recipe import Recipe
 from pipeline.training.recipe_file import load_recipe
@@ -67,19 +67,6 @@ def make_recipe(arguments: argparse.Namespace) -> Recipe:
     )  # fmt: skip
 
 
-def timed(seconds: list[float], work: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that notes its processor time."""
-
-    def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-        begun = time.process_time()
-        try:
-            return work(*arguments, **options)
-        finally:
-            seconds.append(time.process_time() - begun)
-
-    return call
-
-
 def epochs_clock(seconds: list[float]) -> Callable[[str], Callable[[int, int], None]]:
     """Return what the trainer shows its steps to: the last one moves an epoch's end."""
 
@@ -95,17 +82,44 @@ def epochs_clock(seconds: list[float]) -> Callable[[str], Callable[[int, int], N
     return begin
 
 
-def true_maps(parts: RunParts, folder: RunFolder, epoch: int, cache: Path) -> Generation:
-    """Return the maps of a true refresh of the weights after an epoch."""
+def published(
+    parts: RunParts, folder: RunFolder, epochs: int
+) -> tuple[list[Generation], list[float]]:
+    """Publish what each checkpoint says was seen; return it, and what each publication takes.
+
+    The trainer does the same, but after the last epoch, which no other one draws from.
+    """
+    harvest, made, seconds = Harvest(parts), [], []
+    for epoch in range(epochs):
+        state = read_state(folder.checkpoint_path(epoch))
+        parts.built.module.load_state_dict(state["model"])
+        harvest.load_state([], state["harvest"])
+        begun = time.process_time()
+        report, _ = harvest.publish(folder, epoch)
+        seconds.append(time.process_time() - begun)
+        made.append(report.generation)
+    return made, seconds
+
+
+def true_maps(
+    parts: RunParts, folder: RunFolder, epochs: int, cache: Path
+) -> tuple[list[Generation], list[float]]:
+    """Return the maps of true refreshes of each checkpoint's weights, and what each takes."""
     source = network_source(parts.recipe, parts.built.num_classes)
-    path = str(folder.checkpoint_path(epoch))
-    named = type(source)(
-        name=source.name, num_classes=source.num_classes, weights=path, options=source.options
-    )
-    plan = plan_refresh(
-        parts.data_source, named, cache, run_options(parts, epoch), opened=parts.train_data
-    )
-    return execute(plan, opened=parts.train_data).generation
+    made, seconds = [], []
+    for epoch in range(epochs):
+        begun = time.process_time()
+        weights = str(folder.checkpoint_path(epoch))
+        plan = plan_refresh(
+            parts.data_source,
+            replace(source, weights=weights),
+            cache,
+            run_options(parts, epoch),
+            opened=parts.train_data,
+        )
+        made.append(execute(plan, opened=parts.train_data).generation)
+        seconds.append(time.process_time() - begun)
+    return made, seconds
 
 
 def told(found: MapComparison) -> str:
@@ -137,7 +151,7 @@ def causes(parts: RunParts, folder: RunFolder, epoch: int) -> None:
     images, against the map of the whole image in eval mode by the same weights.
     """
     module = parts.built.module
-    state = torch.load(folder.checkpoint_path(epoch), weights_only=True)
+    state = read_state(folder.checkpoint_path(epoch))
     module.load_state_dict(state["model"])
     rng = np.random.default_rng(0)
     rows_M = np.sort(rng.choice(len(parts.train_data), CAUSE_ROWS, replace=False))
@@ -210,17 +224,17 @@ def coverage(folder: RunFolder, epochs: int) -> None:
     """Print which share of the samples has maps over half and over three quarters of its cells."""
     print("\n| after epoch | over half of the cells | over three quarters |\n| --- | --- | --- |")
     for epoch in range(min(epochs, 4)):
-        state = torch.load(folder.checkpoint_path(epoch), weights_only=True)
+        state = read_state(folder.checkpoint_path(epoch))
         shown_N = (state["harvest"]["epochs"] >= 0).float().mean(dim=(1, 2))
         half, most = (float((shown_N >= share).float().mean()) for share in (0.5, 0.75))
         print(f"| {epoch} | {half:.2%} | {most:.2%} |")
 
 
-def costs(rows: list[dict[str, float]], epochs: list[float], parts: dict[str, list[float]]) -> None:
+def costs(rows: list[dict[str, str]], epochs: list[float], parts: dict[str, list[float]]) -> None:
     """Print the shares of processor time."""
     own = {
-        "harvest in the steps": [row["seconds_harvest"] for row in rows],
-        "SCAE's code in the loader": [row["seconds_method"] for row in rows],
+        "harvest in the steps": [float(row["seconds_harvest"]) for row in rows],
+        "SCAE's code in the loader": [float(row["seconds_method"]) for row in rows],
     }
     plain = [
         whole - sum(values[epoch] for values in own.values()) for epoch, whole in enumerate(epochs)
@@ -241,16 +255,6 @@ def costs(rows: list[dict[str, float]], epochs: list[float], parts: dict[str, li
     )
 
 
-def metrics_rows(folder: RunFolder) -> list[dict[str, float]]:
-    """Return the timed columns of metrics.csv."""
-    head, *lines = folder.metrics_path.read_text().splitlines()
-    names = head.split(",")
-    places = {name: names.index(name) for name in ("seconds_harvest", "seconds_method")}
-    return [
-        {name: float(line.split(",")[place]) for name, place in places.items()} for line in lines
-    ]
-
-
 def main() -> None:
     """Train, refresh and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -265,40 +269,19 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, {arguments.network}, {arguments.epochs} epochs; means"
     )
     recipe = make_recipe(arguments)
-    epochs: list[float] = []
-    publishing: list[float] = []
-    refreshes: list[float] = []
-    harvests: list[Harvest] = []
-    begin, publish = Harvest.__init__, timed(publishing, Harvest.publish)
-
-    def noted(self: Harvest, parts: RunParts) -> None:
-        harvests.append(self)
-        begin(self, parts)
-
-    Harvest.__init__ = noted  # type: ignore[method-assign]
-    Harvest.publish = publish  # type: ignore[method-assign]
+    clock: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         options = TrainOptions(
-            run=Path(name) / "run", log=lambda _line: None, progress=epochs_clock(epochs)
+            run=Path(name) / "run", log=lambda _line: None, progress=epochs_clock(clock)
         )
-        folder = train(recipe, options)
-        parts = build_parts(recipe, folder.cache)
-        make = timed(refreshes, true_maps)
-        # The trainer publishes nothing after the last epoch, since nothing would draw from it.
-        harvests[0].publish(folder, recipe.train.epochs - 1)
-        true = [
-            make(parts, folder, epoch, Path(name) / "true") for epoch in range(recipe.train.epochs)
-        ]
-        store = SaliencyStore.open(folder.cache)
-        harvested = [store.generation(number) for number in store.generations()]
+        folder, epochs = train(recipe, options), recipe.train.epochs
+        parts = build_parts(recipe, Path(name) / "harvested")
+        harvested, publications = published(parts, folder, epochs)
+        true, refreshes = true_maps(parts, folder, epochs, Path(name) / "true")
         fidelity(harvested, true, arguments.lam)
-        coverage(folder, recipe.train.epochs)
-        causes(parts, folder, recipe.train.epochs - 1)
-        costs(
-            metrics_rows(folder),
-            epochs,
-            {"publication": publishing, "a true refresh": refreshes},
-        )
+        coverage(folder, epochs)
+        causes(parts, folder, epochs - 1)
+        costs(folder.metrics(), clock, {"publication": publications, "a true refresh": refreshes})
 
 
 if __name__ == "__main__":

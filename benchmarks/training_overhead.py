@@ -117,13 +117,8 @@ def instrumented(recipe: Recipe, run: Path, interval: int) -> None:
 
 def metrics_rows(folder: RunFolder) -> list[dict[str, float]]:
     """Return the timed columns of metrics.csv."""
-    head, *lines = folder.metrics_path.read_text().splitlines()
-    names = head.split(",")
     timed = ("seconds_train", "seconds_method", "seconds_wait", "images_per_second")
-    places = {name: names.index(name) for name in timed}
-    return [
-        {name: float(line.split(",")[place]) for name, place in places.items()} for line in lines
-    ]
+    return [{name: float(row[name]) for name in timed} for row in folder.metrics()]
 
 
 def endless(loader: ScaeLoader, epoch: int, generation: int) -> Iterator[Batch]:

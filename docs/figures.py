@@ -8,6 +8,7 @@ is drawn comes from the policies and laws themselves; only boxes and their words
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -143,14 +144,14 @@ def curriculum() -> Figure:
     """Eq. 5 for the paper's 200 epochs, its controls, and where no new maps are made."""
     epochs = np.arange(200)
     figure, axes = _chart()
-    rows: tuple[tuple[str, str, dict[str, float | bool]], ...] = (
-        ("SCAE", BLUE, {}),
-        ("no curriculum", RED, {"curriculum": False}),
-        ("its mean", PURPLE, {"curriculum": False, "lambda_max": 1.0}),
-        ("protective", GREEN, {"lambda_max": -2.0}),
+    scae = partial(ScaePolicy, num_epochs=len(epochs), class_counts=(1,))
+    rows = (
+        ("SCAE", BLUE, scae()),
+        ("no curriculum", RED, scae(curriculum=False)),
+        ("its mean", PURPLE, scae(curriculum=False, lambda_max=1.0)),
+        ("protective", GREEN, scae(lambda_max=-2.0)),
     )
-    for name, colour, options in rows:
-        policy = ScaePolicy(num_epochs=len(epochs), class_counts=(1,), **options)  # type: ignore[arg-type]
+    for name, colour, policy in rows:
         axes.plot(
             epochs, [policy.lam(epoch) for epoch in epochs.tolist()], color=colour, label=name
         )

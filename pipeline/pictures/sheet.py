@@ -56,7 +56,7 @@ class Sheet:
     def text(self, left: float, top: float, text: str, **look: object) -> None:
         """Write one line whose letters stand at `top`, in the usual size unless `look` says."""
         look = {"va": "baseline", "color": INK, "family": FONT, "fontsize": SIZE, **look}
-        self.axes.text(left, top, legible(text), parse_math=False, **look)  # type: ignore[arg-type]
+        self.axes.text(left, top, legible(text), parse_math=False, **look)  # type: ignore[arg-type]  # its own words
 
     def picture(self, left: int, top: int, side: int, pixels: NDArray[np.uint8]) -> None:
         """Lay (S, S, 3) uint8 pixels into a square; hard ones if `side` is a multiple of S."""

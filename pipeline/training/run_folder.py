@@ -99,6 +99,20 @@ class RunFolder:
         writer.writerows({**row, **shares(row)} for row in rows)
         write_whole(self.metrics_path, text.getvalue().encode())
 
+    def metrics(self) -> list[dict[str, str]]:
+        """Return the rows of metrics.csv as texts; none if there is no file.
+
+        Raises:
+            RecipeError: If it can't be read.
+        """
+        if not self.metrics_path.is_file():
+            return []
+        try:
+            with self.metrics_path.open(newline="") as file:
+                return list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise self._unreadable(error) from error
+
     def seconds_refresh(self, epoch: int) -> float:
         """Return what metrics.csv tells of a refresh by an earlier process, 0 if it tells nothing.
 
@@ -108,17 +122,17 @@ class RunFolder:
         Raises:
             RecipeError: If it can't be read.
         """
-        if not self.metrics_path.is_file():
-            return 0.0
         try:
-            with self.metrics_path.open(newline="") as file:
-                rows = {row["epoch"]: row for row in csv.DictReader(file)}
+            rows = {row["epoch"]: row for row in self.metrics()}
             return float(rows.get(str(epoch), {}).get("seconds_refresh") or 0.0)
-        except (OSError, ValueError, KeyError, csv.Error) as error:
-            raise RecipeError(
-                f"can't read {self.metrics_path}: {error}; remove it, it is written anew from the "
-                "checkpoint"
-            ) from error
+        except (ValueError, KeyError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> RecipeError:
+        return RecipeError(
+            f"can't read {self.metrics_path}: {error}; remove it, it is written anew from the "
+            "checkpoint"
+        )
 
     def write_weights(self, network: nn.Module) -> None:
         """Write the final weights, where they differ from the last checkpoint's."""

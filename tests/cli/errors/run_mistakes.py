@@ -108,7 +108,7 @@ RUN_MISTAKES = (
         OWN,
         "metrics.csv: 'utf-8' codec can't decode",
         "remove it, it is written anew from the checkpoint",
-        "pipeline/training/run_folder.py::RunFolder.seconds_refresh",
+        "pipeline/training/run_folder.py::RunFolder._unreadable",
         prepare=lambda place: (place.own_run() / "metrics.csv").write_bytes(b"\xff\x00"),
     ),
     Mistake(
