@@ -99,6 +99,7 @@ def added_up(seen: Sequence[dict[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = _sum(seen)
     for name in MOST_OVER_RANKS:
         whole["counted"][name] = max(one["counted"][name] for one in seen)
+    whole["sums"]["harvest"] = max(one["sums"].get("harvest", 0.0) for one in seen)
     return whole
 
 

@@ -66,6 +66,17 @@ def test_code_that_the_loop_did_not_wait_for_is_no_part_of_its_steps() -> None:
     assert found.loader == pytest.approx(1 / 99.75)
 
 
+def test_harvest_is_no_part_of_the_plain_steps_and_told_by_itself() -> None:
+    rows = [_row(seconds_harvest=1.0), _row(seconds_harvest=1.0) | {"seconds_refresh": 0.5}]
+    found = overhead(rows, 0, inline=False)
+    assert found is not None
+    assert found.harvest == pytest.approx(1 / 98)
+    assert found.as_dict()["total"] == pytest.approx((1 + 1 + 0.25) / 98)
+    assert overhead_lines({"method": "scae", **found.as_dict()}) == [
+        "overhead   scae's code 1.02% of the plain steps, harvest 1.02%, maps 0.3%, together 2.3%"
+    ]
+
+
 def test_second_stages_do_not_count() -> None:
     rows = [_row(seconds_refresh=40.0), _row(stage=2, seconds_method=50.0, seconds_train=1.0)]
     assert overhead(rows, 1, inline=True) == overhead(rows[:1], 1, inline=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +58,16 @@ def test_each_epoch_draws_from_the_maps_of_the_one_before(harvested: RunFolder) 
     assert float(column(harvested, "seconds_harvest")[0]) > 0
     state = torch.load(harvested.checkpoint_paths()[-1], weights_only=True)
     assert state["harvest"]["values"].shape == (len(maps), *maps.shape[1:])
+
+
+def test_the_run_tells_what_the_harvest_costs(harvested: RunFolder) -> None:
+    told = json.loads(harvested.summary_path.read_text())["overhead"]
+    assert told["harvest"] > 0
+    assert told["total"] == pytest.approx(told["loader"] + told["maps"] + told["harvest"])
+    # It does not follow from R: there is no pass over the images.
+    assert told["refresh"] is None
+    assert told["by_interval"] == {}
+    assert "harvest in the steps" in harvested.report_path.read_text()
 
 
 def test_a_true_refresh_now_and_then_takes_the_place_of_what_was_seen(

@@ -171,13 +171,13 @@ def test_shares_of_images_are_all_of_them_once_and_in_order(num: int, size: int)
 def test_sums_of_ranks_add_up_and_times_do_not() -> None:
     seen: list[dict[str, Any]] = [
         {
-            "sums": {"loss": loss, "right": right},
+            "sums": {"loss": loss, "right": right, "harvest": t / 10},
             "counted": {"seconds": t, "waited": 1.0, "method": 0.1, "n": [1]},
         }
         for loss, right, t in ((1.0, 2.0, 5.0), (0.5, None, 7.0))
     ]
     assert added_up(seen) == {
-        "sums": {"loss": 1.5, "right": None},
+        "sums": {"loss": 1.5, "right": None, "harvest": 0.7},
         "counted": {"seconds": 7.0, "waited": 1.0, "method": 0.1, "n": [2]},
     }
 
